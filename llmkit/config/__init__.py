@@ -1,0 +1,1 @@
+"""Options defined once; their precedence, origins, recipes and schema."""

@@ -1,0 +1,1 @@
+"""One file per format; each turns bytes into documents that remember where they came from."""

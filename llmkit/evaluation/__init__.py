@@ -1,0 +1,1 @@
+"""Metrics, statistics, gates and comparisons; handed callables, never a model."""

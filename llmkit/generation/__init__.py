@@ -1,0 +1,1 @@
+"""Prompts, local and remote generation, and the extraction of quotes without any model."""

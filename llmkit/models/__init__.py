@@ -1,0 +1,1 @@
+"""Model families, and loading a base with its adapter and tokenizer."""

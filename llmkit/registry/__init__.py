@@ -1,0 +1,1 @@
+"""Every artifact and where it came from: references, atomic publishing, lineage, verification."""

@@ -1,0 +1,92 @@
+"""The reporter: the one way in which running work speaks to whoever started it.
+
+It is passed in, never global. The CLI has three implementations (a rich terminal, plain lines for pipes and CI, and
+silence for `--quiet`); `Silent` here is for tests and for code that has nobody to talk to. All of it goes to stderr:
+stdout belongs to the result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Style = Literal["plain", "good", "bad", "dim"]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A small table of results, shown the same way on a terminal, in a log and in a page."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[object]]
+    title: str = ""
+    numeric: frozenset[int] = field(default_factory=frozenset)
+    """Indices of right-aligned columns."""
+
+
+class Progress(Protocol):
+    """A bar that is open. `advance` counts units done; keyword facts (loss, rate) replace those shown beside the bar."""
+
+    def advance(self, n: float = 1, **facts: object) -> None: ...
+
+
+class Reporter(Protocol):
+    """What a stage may say. Nothing here blocks, raises, or needs a terminal."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """All warnings so far, in order, without repeats; they end up in the recorded result."""
+        ...
+
+    def info(self, message: str, *, style: Style = "plain") -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+    def table(self, table: Table) -> None: ...
+
+    def text(self, title: str, body: str) -> None:
+        """A block of somebody else's text (a sample, a quote): shown inert, never interpreted as markup."""
+        ...
+
+    def progress(
+        self, label: str, total: float | None = None, *, unit: str = "", done: float = 0
+    ) -> AbstractContextManager[Progress]:
+        """A bar over `total` units, of which `done` were done by an earlier run; rate and ETA count only this one."""
+        ...
+
+
+class _NoProgress:
+    def advance(self, n: float = 1, **facts: object) -> None:
+        pass
+
+
+class Silent:
+    """Says nothing, remembers warnings."""
+
+    def __init__(self) -> None:
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        return tuple(self._warnings)
+
+    def info(self, message: str, *, style: Style = "plain") -> None:
+        pass
+
+    def warn(self, message: str) -> None:
+        if message not in self._warnings:
+            self._warnings.append(message)
+
+    def table(self, table: Table) -> None:
+        pass
+
+    def text(self, title: str, body: str) -> None:
+        pass
+
+    @contextmanager
+    def progress(
+        self, label: str, total: float | None = None, *, unit: str = "", done: float = 0
+    ) -> Iterator[Progress]:
+        yield _NoProgress()

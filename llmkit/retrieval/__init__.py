@@ -1,0 +1,1 @@
+"""Chunks, embeddings, the SQLite store that is the truth, and the search over it."""

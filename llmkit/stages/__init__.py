@@ -1,0 +1,1 @@
+"""One file per command: its Config on top, run(cfg, ctx) below."""
