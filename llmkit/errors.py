@@ -89,12 +89,12 @@ class GateError(LlmkitError):
     code = "gate"
 
 
-class Interrupted(LlmkitError):
+class Interrupted(LlmkitError):  # noqa: N818  # the user's decision, not an error of theirs
     exit_code = 130
     code = "interrupted"
 
 
-class Terminated(LlmkitError):
+class Terminated(LlmkitError):  # noqa: N818  # likewise
     exit_code = 143
     code = "terminated"
 

@@ -9,21 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Protocol
 
-Style = Literal["plain", "good", "bad", "dim"]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A small table of results, shown the same way on a terminal, in a log and in a page."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[object]]
-    title: str = ""
-    numeric: frozenset[int] = field(default_factory=frozenset)
-    """Indices of right-aligned columns."""
+from llmkit.reporting.blocks import Block, Style
 
 
 class Progress(Protocol):
@@ -44,10 +32,8 @@ class Reporter(Protocol):
 
     def warn(self, message: str) -> None: ...
 
-    def table(self, table: Table) -> None: ...
-
-    def text(self, title: str, body: str) -> None:
-        """A block of somebody else's text (a sample, a quote): shown inert, never interpreted as markup."""
+    def show(self, block: Block) -> None:
+        """Something on the way to the result: a table, a sample of generated text."""
         ...
 
     def progress(
@@ -79,10 +65,7 @@ class Silent:
         if message not in self._warnings:
             self._warnings.append(message)
 
-    def table(self, table: Table) -> None:
-        pass
-
-    def text(self, title: str, body: str) -> None:
+    def show(self, block: Block) -> None:
         pass
 
     @contextmanager

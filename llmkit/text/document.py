@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
-
 _LINE_END = re.compile(r"\r\n?|\n")
 
 

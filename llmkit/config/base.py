@@ -1,0 +1,163 @@
+"""An option is defined once: as a field of a frozen model, from which the flag, the recipe key, the environment
+variable, the documentation and the recorded lineage all follow.
+
+    class TrainingConfig(Config):
+        steps: int = option(300, "Optimizer steps to train for.", ge=1)
+
+A field whose type is another `Config` is a section: its leaves have dotted paths (`lora.rank`), and the flag is the
+last component of the path (`--rank`), unique within a command.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal, Union, cast, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+
+class Config(BaseModel):
+    """Base of every option group: immutable, and an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=False)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What an option is besides its type and default.
+
+    Attributes:
+        argument: its metavar, where the option is a positional argument and not a flag.
+        keyed: whether the result depends on it. Names and how often to look are not part of what was made.
+        command_line_only: for which values (a predicate) only the command line is believed; a cloned repository must
+            not be able to lower safety by its recipe or project file.
+        short: a one-letter flag.
+    """
+
+    argument: str | None = None
+    keyed: bool = True
+    command_line_only: Callable[[Any], bool] | None = None
+    short: str | None = None
+
+
+def option(
+    default: Any,
+    help: str,  # noqa: A002  # the word the field uses for it
+    *,
+    argument: str | None = None,
+    keyed: bool = True,
+    command_line_only: Callable[[Any], bool] | None = None,
+    short: str | None = None,
+    **constraints: Any,
+) -> Any:
+    """Field of a `Config` with its help text, `Traits`, and pydantic constraints (`ge`, `le`, `min_length`, ...)."""
+    field = cast(FieldInfo, Field(default, description=help, **constraints))
+    field.metadata.append(Traits(argument, keyed, command_line_only, short))
+    return field
+
+
+@dataclass(frozen=True)
+class Leaf:
+    """One option, flattened out of its sections."""
+
+    path: tuple[str, ...]
+    field: FieldInfo
+    traits: Traits
+
+    @property
+    def key(self) -> str:
+        """The dotted path, as in `--set` and in recipes."""
+        return ".".join(self.path)
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.path[-1].replace("_", "-")
+
+    @property
+    def parameter(self) -> str:
+        """The last component as a Python name: unique within a command."""
+        return self.path[-1]
+
+    @property
+    def help(self) -> str:
+        return self.field.description or ""
+
+    @property
+    def default(self) -> Any:
+        return None if self.field.default is PydanticUndefined else self.field.default
+
+    @property
+    def required(self) -> bool:
+        return self.field.is_required()
+
+    @property
+    def type(self) -> Any:
+        """The annotation without `None`."""
+        return _without_none(self.field.annotation)
+
+    @property
+    def many(self) -> bool:
+        """Whether the option takes several values."""
+        return get_origin(self.type) is tuple
+
+    @property
+    def item_type(self) -> Any:
+        """Type of one value: the element's for an option that takes several."""
+        return get_args(self.type)[0] if self.many else self.type
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
+
+    def variable(self, command: str) -> str:
+        """Its environment variable: `LLMKIT_` + command + last component, as in `LLMKIT_PRETRAIN_STEPS`."""
+        return f"LLMKIT_{command}_{self.parameter}".replace("-", "_").upper()
+
+
+@cache
+def leaves(config: type[Config]) -> tuple[Leaf, ...]:
+    """All options of a config in declaration order.
+
+    Raises:
+        TypeError: two sections end in the same name, so that the flag would be ambiguous (a mistake of ours).
+    """
+    found = tuple(_walk(config, ()))
+    names = [leaf.parameter for leaf in found]
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise TypeError(f"{config.__name__}: flags are not unique: {', '.join(sorted(twice))}")
+    return found
+
+
+def identity(config: Config) -> dict[str, Any]:
+    """The part of a config that decides what is made, JSON-ready: two equal identities make the same thing."""
+    values = config.model_dump(mode="json")
+    for leaf in leaves(type(config)):
+        if not leaf.traits.keyed:
+            section = values
+            for name in leaf.path[:-1]:
+                section = section[name]
+            del section[leaf.path[-1]]
+    return values
+
+
+def _walk(config: type[Config], prefix: tuple[str, ...]) -> Iterator[Leaf]:
+    for name, field in config.model_fields.items():
+        path = (*prefix, name)
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
+            yield from _walk(field.annotation, path)
+        else:
+            traits = next((m for m in field.metadata if isinstance(m, Traits)), Traits())
+            yield Leaf(path, field, traits)
+
+
+def _without_none(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, types.UnionType):
+        kept = [a for a in get_args(annotation) if a is not type(None)]
+        return kept[0] if len(kept) == 1 else Union[tuple(kept)]  # noqa: UP007  # built from a list
+    return annotation
