@@ -27,10 +27,10 @@ BUG_EXIT_CODE = 70
 
 
 class LlmkitError(Exception):
-    """Base of all deliberate failures; never raised itself."""
+    """Base of all deliberate failures; by itself only the edge makes one, for what was not deliberate."""
 
     exit_code: ClassVar[int] = BUG_EXIT_CODE
-    code: ClassVar[str] = "error"
+    code: ClassVar[str] = "bug"
 
     def __init__(self, message: str, *, where: str | None = None, mend: str | None = None) -> None:
         super().__init__(message)
@@ -101,7 +101,7 @@ class Terminated(LlmkitError):  # noqa: N818  # likewise
 
 def closest(word: str, known: Iterable[str], *, most: int = 3) -> str:
     """`"; did you mean 'a' or 'b'?"` for the known words nearest to `word`, or an empty string."""
-    near = get_close_matches(word, list(known), n=most, cutoff=0.6)
+    near = get_close_matches(word, list(dict.fromkeys(known)), n=most, cutoff=0.6)
     return "; did you mean " + " or ".join(f"'{w}'" for w in near) + "?" if near else ""
 
 

@@ -114,6 +114,13 @@ class Leaf:
     def choices(self) -> tuple[str, ...]:
         return get_args(self.item_type) if get_origin(self.item_type) is Literal else ()
 
+    def value(self, config: Config) -> Any:
+        """What `config` holds for this option."""
+        value: Any = config
+        for name in self.path:
+            value = getattr(value, name)
+        return value
+
     def variable(self, command: str) -> str:
         """Its environment variable: `LLMKIT_` + command + last component, as in `LLMKIT_PRETRAIN_STEPS`."""
         return f"LLMKIT_{command}_{self.parameter}".replace("-", "_").upper()

@@ -68,9 +68,9 @@ def resolve(config: type[C], layers: Iterable[Layer]) -> Resolved[C]:
         for key, (value, origin) in layer.values.items():
             values[key], origins[key] = value, origin
     known = {leaf.key: leaf for leaf in leaves(config)}
-    problems += _untrusted(known, values, origins)
     try:
         made = config.model_validate(_nest(values))
+        problems += _untrusted(known, made, origins)
     except ValidationError as error:
         problems += translate(error, lambda path: _origin_of(path, origins, known))
         made = None
@@ -207,12 +207,12 @@ def _as_typed(leaf: Leaf, value: Any, text: str) -> Any:
     return text if leaf.item_type is str and not leaf.many and value is not None else value
 
 
-def _untrusted(known: Mapping[str, Leaf], values: Mapping[str, Any], origins: Mapping[str, Origin]) -> list[Problem]:
+def _untrusted(known: Mapping[str, Leaf], made: Config, origins: Mapping[str, Origin]) -> list[Problem]:
     found = []
     for key, leaf in known.items():
         only = leaf.traits.command_line_only
-        if only and key in values and not origins[key].trusted and only(values[key]):
-            message = f"{values[key]!r} is accepted only on the command line; give {leaf.flag} there"
+        if only and key in origins and not origins[key].trusted and only(leaf.value(made)):
+            message = f"{leaf.value(made)!r} is accepted only on the command line; give {leaf.flag} there"
             found.append(Problem(key, message, origins[key].where))
     return found
 

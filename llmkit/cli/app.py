@@ -1,0 +1,94 @@
+"""The command line. Commands are a table; only the one that is called is imported, so that `--help` is quick."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from llmkit import __version__
+from llmkit.cli.edge import guarded
+from llmkit.stages.table import STAGES, load
+
+TOOLS: dict[str, tuple[str, str]] = {
+    "run": ("llmkit.cli.run", "Run a recipe's stages in order; only what is stale runs again."),
+    "registry": ("llmkit.cli.registry", "What was made, from what, and whether it is intact."),
+    "config": ("llmkit.cli.config", "JSON Schema of recipes, for editors."),
+    "doctor": ("llmkit.cli.doctor", "What this machine can do, and what is missing."),
+}
+"""Commands that are not stages: module and help."""
+
+LIFE, AROUND = "A model's life", "Around it"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    app = build_app(_called(arguments))
+    return guarded(
+        lambda: app(args=arguments, prog_name="llmkit", standalone_mode=False),
+        as_json="--json" in arguments,
+        debug="--debug" in arguments,
+    )
+
+
+def build_app(called: str | None = None) -> typer.Typer:
+    """The application: `called` with all its flags, every other command by name and help only."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="One toolkit for the whole life of a language model: from files to a model, an index, answers and a gate.",
+    )
+    app.callback()(_version_flag)
+    for name, text in STAGES.items():
+        function = stage_command(name) if name == called else _placeholder
+        app.command(name, help=text, rich_help_panel=LIFE)(function)
+    for name, (module, text) in TOOLS.items():
+        if name != called:
+            app.command(name, help=text, rich_help_panel=AROUND)(_placeholder)
+            continue
+        tool = import_module(module).COMMAND
+        if isinstance(tool, typer.Typer):
+            app.add_typer(tool, name=name, help=text, rich_help_panel=AROUND)
+        else:
+            app.command(name, help=text, rich_help_panel=AROUND)(tool)
+    return app
+
+
+def stage_command(name: str) -> Callable[..., int]:
+    """The function behind a stage's command, with a signature made of its Config."""
+    from llmkit.cli.invocation import FOR_STAGES, Invocation, run_stage
+    from llmkit.cli.options import parameters, signature
+
+    stage = load(name)
+
+    def command(**given: Any) -> int:
+        call = Invocation.take(given)
+        return run_stage(stage, given, call)
+
+    command.__signature__ = signature([parameters(stage.config), FOR_STAGES])  # type: ignore[attr-defined]  # read by Typer
+    command.__name__ = name.replace("-", "_")
+    return command
+
+
+def _called(arguments: Sequence[str]) -> str | None:
+    """The command among the arguments: the first that is not a flag."""
+    return next((argument for argument in arguments if not argument.startswith("-")), None)
+
+
+def _placeholder() -> None:
+    """Stands for a command that was not called; never runs."""
+
+
+def _version_flag(
+    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
+) -> None:
+    if version:
+        typer.echo(f"llmkit {__version__}")
+        raise typer.Exit()

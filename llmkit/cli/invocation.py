@@ -1,0 +1,174 @@
+"""How a command is called, apart from its options: where values come from, what is printed, whether to do it again."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+if TYPE_CHECKING:
+    from llmkit.config.resolve import Resolved
+    from llmkit.registry.store import Registry
+    from llmkit.stages.base import Result, Stage
+
+PANEL = "Every command"
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """The flags every command has besides its own options."""
+
+    recipe: str | None = None
+    stage: str | None = None
+    set: tuple[str, ...] = ()
+    show_config: bool = False
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    force: bool = False
+    restart: bool = False
+    dry_run: bool = False
+
+    @classmethod
+    def take(cls, given: dict[str, Any]) -> Invocation:
+        """Remove these flags from the parsed values and return them."""
+        values = {f.name: given.pop(f.name, None) for f in fields(cls)}
+        values["set"] = tuple(values["set"] or ())
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+
+def flag(name: str, kind: Any, text: str, *names: str) -> inspect.Parameter:
+    """One flag of the panel that every command shows last."""
+    info: Any = typer.Option(*names, help=text, rich_help_panel=PANEL, show_default=False)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[Optional[kind], info],  # noqa: UP045  # built at run time
+    )
+
+
+RECIPE = flag("recipe", str, "Take options from this recipe.", "--recipe")
+STAGE = flag("stage", str, "Which stage of the recipe, where it has several.", "--stage")
+SET = flag("set", list[str], "Set any option by its dotted path: --set a.b=value.", "--set")
+SHOW_CONFIG = flag("show_config", bool, "Print every option and where its value comes from.", "--show-config")
+JSON = flag("json", bool, "Print one machine-readable result on stdout.", "--json")
+QUIET = flag("quiet", bool, "No progress; only results and errors.", "--quiet")
+DEBUG = flag("debug", bool, "Show the stack trace of an error.", "--debug")
+FORCE = flag("force", bool, "Do the work even where a finished result could be reused.", "--force")
+RESTART = flag("restart", bool, "Throw away what an interrupted run left, and begin anew.", "--restart")
+DRY_RUN = flag("dry_run", bool, "Say what would be done, and stop.", "--dry-run")
+
+FOR_STAGES = [RECIPE, STAGE, SET, SHOW_CONFIG, DRY_RUN, FORCE, RESTART, JSON, QUIET, DEBUG]
+FOR_REPORTS = [JSON, DEBUG]
+
+
+def open_registry(*, pins: Mapping[str, int] | None = None) -> Registry:
+    """The registry that this directory and environment mean."""
+    from llmkit.registry.store import Registry, find_home
+
+    registry = Registry.open(find_home(os.environ, Path.cwd()))
+    return registry.with_pins(pins) if pins else registry
+
+
+def resolve_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> Resolved[Any]:
+    """A command's options from all five sources."""
+    from llmkit.config.recipe import load_recipe
+    from llmkit.config.resolve import Layer, environment_layer, flag_layer, project_layer, resolve, set_layer
+    from llmkit.stages.table import STAGES
+
+    recipe = Layer({})
+    if call.recipe:
+        recipe = load_recipe(Path(call.recipe), STAGES).for_command(stage.name, call.stage).layer(stage.config)
+    return resolve(
+        stage.config,
+        [
+            project_layer(stage.config, stage.name, STAGES, Path.cwd()),
+            recipe,
+            environment_layer(stage.config, stage.name, os.environ),
+            set_layer(stage.config, call.set) if call.set else Layer({}),
+            flag_layer(stage.config, given),
+        ],
+    )
+
+
+def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> int:
+    """One command from its parsed flags to its exit code."""
+    resolved = resolve_stage(stage, given, call)
+    if call.show_config:
+        return print_config(resolved, as_json=call.json)
+    from llmkit.cli.console import make_reporter
+    from llmkit.stages.base import Mode, execute, plan
+
+    registry = open_registry()
+    mode = Mode(force=call.force, restart=call.restart)
+    if call.dry_run:
+        return _print_plan(plan(stage, resolved.config, registry, mode), stage.name, as_json=call.json)
+    reporter = make_reporter(quiet=call.quiet or call.json)
+    result = execute(stage, resolved, registry, reporter, mode)
+    print_result(stage, result, as_json=call.json, quiet=call.quiet)
+    return stage.gate(result.payload)
+
+
+def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: bool = False) -> None:
+    """The result on stdout: one JSON object, or its blocks and a line about what was made."""
+    if as_json:
+        print_json(result.to_json())
+        return
+    from llmkit.cli.console import stdout_console
+    from llmkit.cli.render import duration, print_blocks
+    from llmkit.reporting.blocks import Line
+
+    console = stdout_console()
+    print_blocks(console, stage.show(result.payload))
+    if result.artifact is not None and not quiet:
+        refs = ", ".join(f"{artifact.ref}" for artifact in result.artifacts)
+        how = "reused" if result.reused else f"made in {duration(result.seconds)}"
+        print_blocks(console, [Line(f"{result.artifact.kind} {refs} ({how})", "dim" if result.reused else "good")])
+
+
+def print_json(value: object) -> None:
+    """One line of strict JSON on stdout."""
+    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+
+
+def print_config(resolved: Resolved[Any], *, as_json: bool) -> int:
+    """Every option, its value, and who said so."""
+    from llmkit.config.base import leaves
+
+    origins = resolved.origins
+    rows = [(leaf.key, leaf.value(resolved.config), origins[leaf.key]) for leaf in leaves(type(resolved.config))]
+    if as_json:
+        print_json({key: {"value": value, "origin": o.source, "where": o.where} for key, value, o in rows})
+        return 0
+    from llmkit.cli.console import stdout_console
+    from llmkit.cli.options import shown
+    from llmkit.cli.render import print_blocks
+    from llmkit.reporting.blocks import Table
+
+    cells = [(key, shown(value) or "-", origin.where) for key, value, origin in rows]
+    print_blocks(stdout_console(), [Table(("option", "value", "from"), cells)])
+    return 0
+
+
+def _print_plan(planned: Any, command: str, *, as_json: bool) -> int:
+    from llmkit.cli.console import stdout_console
+    from llmkit.cli.render import print_blocks
+    from llmkit.reporting.blocks import Table
+
+    inputs = [ref.model_dump() for ref in planned.inputs.refs()]
+    if as_json:
+        print_json(
+            {"command": command, "action": planned.action, "why": planned.why, "name": planned.name, "inputs": inputs}
+        )
+        return 0
+    rows = [("would", planned.action), ("because", planned.why), ("name", planned.name or "-")]
+    rows += [(f"input {ref['role']}", f"{ref['ref']} ({ref['digest'][:12]})") for ref in inputs]
+    print_blocks(stdout_console(), [Table((command, ""), rows)])
+    return 0
