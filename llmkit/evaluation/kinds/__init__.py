@@ -1,0 +1,1 @@
+"""One module per kind of task: its items, and the pure function that evaluates them through a callable."""

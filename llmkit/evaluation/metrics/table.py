@@ -1,0 +1,90 @@
+"""The table of metrics: how each is made of per-item scores, which way is better, and in which unit.
+
+Every metric is one of two functions of the items:
+- a ratio, `scale(sum(values) / sum(weights))`, which covers means, losses per token and perplexities;
+- a quantile of the items' values.
+Statistics, comparisons and gates work on these two forms and know no metric by name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A monotone map from the ratio to the metric; `slope` is its derivative, for the delta method."""
+
+    apply: Callable[[float], float]
+    slope: Callable[[float], float]
+
+
+def _exp(x: float) -> float:
+    # math.exp raises where every other floating-point function would overflow to infinity.
+    return math.exp(x) if x < 709.0 else math.inf
+
+
+AS_IS = Scale(apply=lambda x: x, slope=lambda x: 1.0)
+EXP = Scale(apply=_exp, slope=_exp)
+BITS = Scale(apply=lambda nats: nats / math.log(2), slope=lambda nats: 1 / math.log(2))
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A row of the table.
+
+    Attributes:
+        of: the per-item score it is made of; "" where that score has the metric's own name.
+        better: which direction is an improvement.
+        bounds: the range of possible values, to which intervals are cut.
+        quantile: the level, for a metric that is a quantile instead of a ratio.
+        unit: "s" for times; "" for pure numbers.
+    """
+
+    better: Literal["higher", "lower"]
+    bounds: tuple[float, float]
+    of: str = ""
+    scale: Scale = AS_IS
+    quantile: float | None = None
+    unit: str = ""
+
+
+SHARE = (0.0, 1.0)
+POSITIVE = (0.0, math.inf)
+
+METRICS: Mapping[str, Metric] = {
+    # Negative log-likelihood: natural logarithms per token; the same sums per word and byte, as lm-evaluation-harness.
+    "loss": Metric("lower", POSITIVE, of="nll_per_token"),
+    "perplexity": Metric("lower", POSITIVE, of="nll_per_token", scale=EXP),
+    "word_perplexity": Metric("lower", POSITIVE, of="nll_per_word", scale=EXP),
+    "byte_perplexity": Metric("lower", POSITIVE, of="nll_per_byte", scale=EXP),
+    "bits_per_byte": Metric("lower", POSITIVE, of="nll_per_byte", scale=BITS),
+    # Answers
+    "exact_match": Metric("higher", SHARE),
+    "f1": Metric("higher", SHARE),
+    # Ranking; `recall@` and `ndcg@` stand for every cut-off
+    "recall@": Metric("higher", SHARE),
+    "ndcg@": Metric("higher", SHARE),
+    "mrr": Metric("higher", SHARE),
+    # Seconds per item
+    "latency_p50": Metric("lower", POSITIVE, of="latency", quantile=0.50, unit="s"),
+    "latency_p95": Metric("lower", POSITIVE, of="latency", quantile=0.95, unit="s"),
+}
+
+
+def metric(name: str) -> Metric:
+    """The table's row for a metric name, whatever its cut-off (`recall@5` is a `recall@`).
+
+    Raises:
+        KeyError: no such metric; names come from tasks, so this is a bug and not a user's mistake.
+    """
+    head, at, _ = name.partition("@")
+    return METRICS[head + at]
+
+
+def score_name(name: str) -> str:
+    """The per-item score that a metric is made of."""
+    return metric(name).of or name

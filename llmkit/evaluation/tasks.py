@@ -1,0 +1,140 @@
+"""The table of task kinds: what a suite may ask for, and what each kind measures.
+
+A suite is a YAML list of tasks:
+
+    - id: heldout
+      kind: loss
+      data: corpus
+      limit: 200
+    - id: search
+      kind: retrieval
+      data: questions.jsonl
+
+`id` may be left out where a kind occurs once; it is the kind then. Parsing the YAML and finding the data are the
+business of others; nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+
+from llmkit.evaluation.kinds import loss, perplexity, qa, retrieval
+
+Item = TypeVar("Item")
+
+
+class _Task(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = Field(
+        default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Name of the task in results and gates."
+    )
+    limit: int | None = Field(default=None, ge=1, description="Evaluate at most this many items, drawn by a hash.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _id_is_the_kind(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and "id" not in values and "kind" in values:
+            return {**values, "id": values["kind"]}
+        return values
+
+
+class _DatasetTask(_Task):
+    data: str = Field(description="A dataset of the registry, a file or a folder.")
+    split: Literal["train", "validation", "test"] = Field(default="test", description="Which part of a dataset.")
+
+
+class LossTask(_DatasetTask):
+    """Loss per trained token on the completions of chat examples."""
+
+    kind: Literal["loss"]
+
+
+class PerplexityTask(_DatasetTask):
+    """Rolling perplexity of documents."""
+
+    kind: Literal["perplexity"]
+
+
+class RetrievalTask(_Task):
+    """Known places that a search must bring up."""
+
+    kind: Literal["retrieval"]
+    data: str | None = Field(
+        default=None,
+        description="A question file; without one, questions are made from docstrings of the index's own Python files.",
+    )
+    cutoffs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        default=(1, 5, 10), min_length=1, description="The k of recall@k; nDCG and MRR look as far as the largest."
+    )
+
+
+class QATask(_Task):
+    """Answers against gold answers."""
+
+    kind: Literal["qa"]
+    data: str = Field(description="A question file with gold answers.")
+
+
+Task = Annotated[LossTask | PerplexityTask | RetrievalTask | QATask, Field(discriminator="kind")]
+
+
+class Suite(RootModel[tuple[Task, ...]]):
+    """A list of tasks with distinct ids."""
+
+    model_config = ConfigDict(frozen=True)
+    root: tuple[Task, ...] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _ids_differ(self) -> Suite:
+        ids = [task.id for task in self.root]
+        for task in ids:
+            if ids.count(task) > 1:
+                raise ValueError(f"the task id '{task}' occurs more than once; give each task an `id` of its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A row of the table.
+
+    Attributes:
+        spec: the model of its keys in a suite.
+        metrics: what a task of this kind measures, in the order in which it is shown.
+        needs: what must be named to run it; "either" is a model on its own, an index, or both.
+    """
+
+    spec: type[_Task]
+    metrics: Callable[[Any], Sequence[str]]
+    needs: Literal["model", "index", "either"]
+
+
+KINDS: Mapping[str, Kind] = {
+    "loss": Kind(LossTask, lambda task: loss.METRICS, needs="model"),
+    "perplexity": Kind(PerplexityTask, lambda task: perplexity.METRICS, needs="model"),
+    "retrieval": Kind(RetrievalTask, lambda task: retrieval.metric_names(task.cutoffs), needs="index"),
+    "qa": Kind(QATask, lambda task: qa.METRICS, needs="either"),
+}
+
+
+def metrics_of(suite: Suite) -> dict[str, list[str]]:
+    """What each task of a suite is going to measure; hand it to `gate.resolve` before the work begins."""
+    return {task.id: list(KINDS[task.kind].metrics(task)) for task in suite.root}
+
+
+def draw(items: Sequence[Item], limit: int | None, *, id_of: Callable[[Item], str], seed: int = 0) -> list[Item]:
+    """At most `limit` items in their own order, chosen by a hash of their ids.
+
+    The choice does not depend on the order of the data, and changes little when items are added to it.
+    """
+    if limit is None or len(items) <= limit:
+        return list(items)
+    by_hash = sorted(
+        range(len(items)), key=lambda at: hashlib.sha256(f"{seed}\x00{id_of(items[at])}".encode()).digest()
+    )
+    return [items[at] for at in sorted(by_hash[:limit])]
