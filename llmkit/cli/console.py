@@ -74,7 +74,7 @@ class RichReporter(_Speaker):
             TimeRemainingColumn(compact=True),
         ]
         with Progress(*columns, console=self.console, transient=True) as live:
-            task = live.add_task(inert(label), total=total, completed=done, facts="")
+            task = live.add_task(inert(label), total=total, completed=int(done), facts="")
             bar = _RichBar(live, task, _Meter(label, unit, done))
             yield bar
         self.console.print(Text("✓ ", style="green").append(bar.meter.summary()), soft_wrap=True)

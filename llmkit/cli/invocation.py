@@ -69,12 +69,12 @@ FOR_STAGES = [RECIPE, STAGE, SET, SHOW_CONFIG, DRY_RUN, FORCE, RESTART, JSON, QU
 FOR_REPORTS = [JSON, DEBUG]
 
 
-def open_registry(*, pins: Mapping[str, int] | None = None) -> Registry:
+def open_registry() -> Registry:
     """The registry that this directory and environment mean."""
-    from llmkit.registry.store import Registry, find_home
+    from llmkit.registry.layout import find_home
+    from llmkit.registry.store import Registry
 
-    registry = Registry.open(find_home(os.environ, Path.cwd()))
-    return registry.with_pins(pins) if pins else registry
+    return Registry(find_home(os.environ, Path.cwd()))
 
 
 def resolve_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> Resolved[Any]:
@@ -142,8 +142,8 @@ def print_config(resolved: Resolved[Any], *, as_json: bool) -> int:
     """Every option, its value, and who said so."""
     from llmkit.config.base import leaves
 
-    origins = resolved.origins
-    rows = [(leaf.key, leaf.value(resolved.config), origins[leaf.key]) for leaf in leaves(type(resolved.config))]
+    origins, config = resolved.origins, type(resolved.config)
+    rows = [(leaf.key, leaf.value(resolved.config), origins[leaf.key]) for leaf in leaves(config)]
     if as_json:
         print_json({key: {"value": value, "origin": o.source, "where": o.where} for key, value, o in rows})
         return 0

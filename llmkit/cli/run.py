@@ -74,7 +74,9 @@ def _overview(done: list[tuple[Link, Result]], seconds: float) -> None:
     for link, result in done:
         made = result.artifact.ref if result.artifact else "-"
         how = "reused" if result.reused else "resumed" if result.resumed_from else "done"
-        rows.append((link.recipe.id, link.stage.name, how, duration(result.seconds), made, link.stage.headline(result)))
+        rows.append(
+            (link.recipe.id, link.stage.name, how, duration(result.seconds), made, link.stage.headline(result.payload))
+        )
     console = stdout_console()
     table = Table(("stage", "command", "", "time", "made", "result"), rows, "Overview", frozenset({3}))
     reused = sum(result.reused for _, result in done)

@@ -7,15 +7,19 @@ a finished result, the workspace that survives an interruption, publishing, and 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, Literal, TypeVar
 
 from llmkit.config.base import Config, identity, option
 from llmkit.config.resolve import Resolved
-from llmkit.registry.artifact import Artifact, Draft, InputRef, Kind
+from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
+from llmkit.registry.digests import reuse_key
+from llmkit.registry.provenance import git_state, package_versions
 from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
@@ -52,8 +56,8 @@ class Inputs:
 
     def refs(self) -> list[InputRef]:
         """As the manifest records them, with digests."""
-        made = [InputRef(role=r, ref=a.ref, kind=a.kind, digest=a.digest) for r, a in self.artifacts.items()]
-        return made + [InputRef(role=r, ref=raw.ref, kind=None, digest=raw.digest) for r, raw in self.raw.items()]
+        made = [artifact.as_input(role) for role, artifact in self.artifacts.items()]
+        return made + [InputRef(role=role, ref=raw.ref, digest=raw.digest) for role, raw in self.raw.items()]
 
     def digests(self) -> dict[str, str]:
         return {ref.role: ref.digest for ref in self.refs()}
@@ -70,7 +74,7 @@ class Context:
 
 @dataclass(frozen=True)
 class Made:
-    """One artifact's content, ready to be published: a directory below the work directory.
+    """One artifact's content, ready to be published: a directory below `ctx.work`.
 
     `suffix` is appended to the command's name, for an artifact that comes along (`corpus-tokenizer`).
     """
@@ -79,21 +83,21 @@ class Made:
     directory: Path
     suffix: str = ""
     metrics: Mapping[str, object] = field(default_factory=dict)
-    schema: str | None = None
-    inputs: Sequence[InputRef] = ()
+    schema: DataSchema | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `run` hands back. The first of `made` is the command's artifact; `payload` joins the JSON result."""
+    """What `run` hands back. The last of `made` is the command's artifact, the others come along with it.
+
+    `payload` joins the JSON result, and is stored with the artifact so that a reused result says the same.
+    """
 
     made: Sequence[Made] = ()
     metrics: Mapping[str, object] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
     resumed_from: int | None = None
-    device: str = "cpu"
-    finish: Callable[[Sequence[Artifact]], None] | None = None
-    """Called with the published artifacts, for what lives beside them (an index's store)."""
+    device: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,21 +111,30 @@ class Stage(Generic[C]):
         run: does the work below `ctx.work`.
         default_name: the artifact's name where none is given; None where the command then makes no artifact.
         show: the result's payload as blocks for people; the same for a fresh and for a reused result.
+        kind: of the artifact it makes; `partners` come along under the name with a suffix.
+        headline: the result in a few words, for an overview of many.
         gate: exit code for a finished result, from its payload (eval's gates).
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
+        renamable: whether a finished result can be reused under another name; an index's name is its store's.
     """
 
     name: str
     version: int
+    kind: Kind
     config: type[C]
     inputs: Callable[[C, Registry], Inputs]
     run: Callable[[C, Inputs, Context], Outcome]
     default_name: Callable[[C, Inputs], str | None]
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
+    headline: Callable[[Mapping[str, Any]], str]
     gate: Callable[[Mapping[str, Any]], int] = lambda payload: 0
+    partners: Mapping[Kind, str] = field(default_factory=dict)
     resumable: bool = False
-    nameable_anew: bool = True
-    """Whether a finished result can be reused under another name; an index cannot: its name is its store's."""
+    renamable: bool = True
+
+    def names(self, name: str) -> dict[Kind, str]:
+        """The name of each kind of artifact that the command makes under `name`."""
+        return {self.kind: name, **{kind: f"{name}{suffix}" for kind, suffix in self.partners.items()}}
 
 
 @dataclass(frozen=True)
@@ -193,18 +206,21 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode) -> Plan:
     Raises:
         LlmkitError: an input is not there or not usable.
     """
-    from llmkit.registry.keys import reuse_key
-
     inputs = stage.inputs(cfg, registry)
     name = cfg.name or stage.default_name(cfg, inputs)
-    chosen = dict(identity(cfg), **({} if stage.nameable_anew else {"name": name}))
+    if name is not None:
+        registry.check_free(name, stage.kind)
+    chosen = identity(cfg) if stage.renamable else {**identity(cfg), "name": name}
     key = reuse_key(stage.name, stage.version, chosen, inputs.digests())
-    found = registry.find_by_key(key) if name is not None else ()
+    if name is None:
+        return Plan("run", "makes no artifact", None, key, inputs)
+    found = registry.find_by_key(key, stage.names(name))
     if found and not mode.force:
-        return Plan("reuse", f"made before as {found[0].ref}", name, key, inputs, found)
-    if not mode.restart and stage.resumable and registry.has_work(key):
+        return Plan("reuse", f"made before as {found[-1].ref}", name, key, inputs, found)
+    if stage.resumable and not mode.restart and _interrupted(registry, key):
         return Plan("resume", "an interrupted run left a checkpoint", name, key, inputs)
-    return Plan("run", _why(stage, cfg, inputs, name, registry, forced=bool(found)), name, key, inputs)
+    why = "forced" if found else _why(name, chosen, inputs, registry)
+    return Plan("run", why, name, key, inputs)
 
 
 def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter: Reporter, mode: Mode) -> Result:
@@ -213,26 +229,126 @@ def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter
     Raises:
         LlmkitError: anything that stops it; whatever was published before is intact.
     """
-    started = time.time()
+    started = datetime.now(UTC)
     planned = plan(stage, resolved.config, registry, mode)
-    if planned.action == "reuse":
-        artifacts = _under_name(planned, registry)
-        payload = _recorded(artifacts[0])
-        return Result(
-            stage.name, artifacts, True, None, artifacts[0].manifest.metrics, (), time.time() - started, payload
-        )
-    with registry.workspace(planned.key, restart=mode.restart) as work:
+    if planned.action == "reuse" and planned.name is not None:
+        found = registry.reuse(planned.key, stage.names(planned.name))
+        if found is not None:
+            return Result(
+                stage.name,
+                found[::-1],
+                True,
+                None,
+                found[-1].manifest.metrics,
+                (),
+                _since(started),
+                _recorded(found[-1]),
+            )
+    published: list[Artifact] = []
+    with _workspace(planned, registry, mode) as work:
         outcome = stage.run(resolved.config, planned.inputs, Context(registry, reporter, work))
-        artifacts = _publish(stage, resolved, planned, outcome, registry, reporter.warnings, started)
-        if outcome.finish is not None:
-            outcome.finish(artifacts)
+        for made in outcome.made:
+            draft = _draft(stage, resolved, planned, outcome, made, reporter.warnings, started)
+            last = made is outcome.made[-1]
+            if last:
+                _record(made.directory, outcome.payload)
+            completes = tuple(artifact.ref for artifact in published) if last else None
+            published.append(registry.publish(made.directory, draft.model_copy(update={"completes": completes})))
     return Result(
         stage.name,
-        artifacts,
+        published[::-1],
         False,
         outcome.resumed_from,
         outcome.metrics,
         reporter.warnings,
-        time.time() - started,
+        _since(started),
         outcome.payload,
     )
+
+
+def _workspace(planned: Plan, registry: Registry, mode: Mode) -> AbstractContextManager[Path]:
+    """What makes an artifact works where an interruption leaves it; what only answers needs no registry to write to."""
+    if planned.name is None:
+        return _scratch()
+    return registry.workspace(planned.key, restart=mode.restart)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    with TemporaryDirectory(prefix="llmkit-") as folder:
+        yield Path(folder)
+
+
+def _draft(  # a manifest gathers what everyone knows
+    stage: Stage[C],
+    resolved: Resolved[C],
+    planned: Plan,
+    outcome: Outcome,
+    made: Made,
+    warnings: Sequence[str],
+    started: datetime,
+) -> Draft:
+    return Draft(
+        kind=made.kind,
+        name=f"{planned.name}{made.suffix}",
+        command=stage.name,
+        stage_version=stage.version,
+        key=planned.key,
+        config=resolved.config.model_dump(mode="json"),
+        given=resolved.given,
+        inputs=tuple(planned.inputs.refs()),
+        git=git_state(Path.cwd()),
+        packages=package_versions(),
+        device=outcome.device,
+        seed=resolved.config.seed,
+        started=started,
+        metrics=dict(made.metrics or outcome.metrics),
+        warnings=tuple(warnings),
+        schema=made.schema,
+    )
+
+
+def _record(folder: Path, payload: Mapping[str, Any]) -> None:
+    if payload:
+        text = json.dumps(payload, ensure_ascii=False, allow_nan=False, indent=1)
+        (folder / RESULT_FILE).write_text(text, encoding="utf-8")
+
+
+def _recorded(artifact: Artifact) -> dict[str, Any]:
+    file = artifact.path / RESULT_FILE
+    payload: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return payload
+
+
+def _why(name: str, chosen: Mapping[str, Any], inputs: Inputs, registry: Registry) -> str:
+    """What differs from the latest artifact of that name."""
+    versions = registry.versions(name)
+    if not versions:
+        return "not made yet"
+    latest = registry.resolve(f"{name}@{versions[-1]}")
+    for ref in inputs.refs():
+        before = next((used for used in latest.manifest.inputs if used.role == ref.role), None)
+        if before is None or before.digest != ref.digest:
+            return f"its {ref.role} changed: {ref.ref}"
+    for key, value in _flat(chosen):
+        was = dict(_flat(latest.manifest.config)).get(key)
+        if was != value:
+            return f"{key} changed: {was} -> {value}"
+    return "an earlier version of the command made it"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _interrupted(registry: Registry, key: str) -> bool:
+    folder = registry.layout.work / key
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _since(started: datetime) -> float:
+    return (datetime.now(UTC) - started).total_seconds()

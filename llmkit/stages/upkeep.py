@@ -1,0 +1,41 @@
+"""Looking after everything that was made: artifacts and the stores beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmkit.registry.artifact import Artifact
+from llmkit.registry.store import Registry
+from llmkit.registry.upkeep import verify
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One file that is not as it was published."""
+
+    ref: str
+    what: str
+    path: str
+
+
+def verify_all(registry: Registry, refs: Sequence[str]) -> list[Problem]:
+    """Damaged files of the named artifacts, or of all; an index's rows are checked too.
+
+    Raises:
+        NotFoundError: a reference names nothing.
+    """
+    artifacts = [registry.resolve(ref) for ref in refs] if refs else list(registry.artifacts())
+    problems = [] if refs else [Problem(item.ref, "manifest", item.problem) for item in registry.unreadable()]
+    for artifact in artifacts:
+        problems += [Problem(artifact.ref, damage.problem, str(damage.path)) for damage in verify(artifact)]
+        if artifact.kind == "index":
+            problems += _rows(registry, artifact)
+    return problems
+
+
+def _rows(registry: Registry, artifact: Artifact) -> list[Problem]:
+    from llmkit.retrieval.store import verify_rows
+
+    store = registry.store_path(artifact.name)
+    return [Problem(artifact.ref, "row", found) for found in verify_rows(store, artifact.path)]
