@@ -41,7 +41,7 @@ def decide(expr, figure, metric="f1", compared=None):
         ("f1>=70%", Gate("f1>=70%", "estimate", None, "f1", ">=", 0.7)),
         ("f1>=baseline-0.01", Gate("f1>=baseline-0.01", "estimate", None, "f1", ">=", -0.01, baseline=True)),
         ("loss<=baseline", Gate("loss<=baseline", "estimate", None, "loss", "<=", 0.0, baseline=True)),
-        ("point:loss < baseline + 1e-2", Gate("point:loss < baseline + 1e-2", "point", None, "loss", "<", 0.01, "", True)),
+        ("point:loss<baseline + 1e-2", Gate("point:loss<baseline + 1e-2", "point", None, "loss", "<", 0.01, "", True)),
         ("retrieval.recall@5>0.8", Gate("retrieval.recall@5>0.8", "estimate", "retrieval", "recall@5", ">", 0.8)),
         ("latency_p95<=800ms", Gate("latency_p95<=800ms", "estimate", None, "latency_p95", "<=", 0.8, "s")),
         ("my-task_2.loss<=2", Gate("my-task_2.loss<=2", "estimate", "my-task_2", "loss", "<=", 2.0)),
