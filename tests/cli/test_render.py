@@ -1,0 +1,63 @@
+"""How results look, and that nobody else's text can do anything to a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from llmkit.cli.render import duration, inert, number, print_blocks
+from llmkit.reporting.blocks import Block, Line, Quote, Table, Tree
+
+
+def drawn(*blocks: Block) -> str:
+    out = io.StringIO()
+    print_blocks(Console(file=out, width=100, force_terminal=True, color_system=None), blocks)
+    return out.getvalue()
+
+
+@given(st.text())
+def test_no_control_character_survives(text: str) -> None:
+    assert not any(ord(c) < 32 and c not in "\t\n" or 127 <= ord(c) < 160 for c in inert(text))
+
+
+def test_quotes_are_shown_as_they_are_with_markup_and_escapes_inert() -> None:
+    assert "[bold]x[/bold] \ufffd[31mred" in drawn(Quote("[bold]x[/bold] \x1b[31mred", "a.py:3"))
+
+
+def test_bidi_overrides_cannot_reorder_what_is_shown() -> None:
+    assert inert("a\u202eb") == "a\ufffdb"
+
+
+def test_a_table_shows_figures_as_people_read_them() -> None:
+    text = drawn(Table(("what", "value"), [("rows", 12345), ("loss", 3.14159265), ("none", None)], "Figures"))
+    assert "12,345" in text
+    assert "3.142" in text
+    assert "Figures" in text
+
+
+def test_a_tree_hangs_what_is_below_under_its_label() -> None:
+    text = drawn(Tree("bot@1", [Tree("base@1", [Tree("docs/")]), Tree("pairs@1")]))
+    assert [line.strip("│├└─ ") for line in text.splitlines()] == ["bot@1", "base@1", "docs/", "pairs@1"]
+
+
+def test_a_long_line_is_not_broken() -> None:
+    assert drawn(Line("word " * 60)).count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (9.94, "9.9 s"), (12.4, "12 s"), (184, "3 min 04 s"), (7500, "2 h 05 min")]
+)
+def test_durations_are_said_in_the_unit_that_fits(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(True, "True"), (1234567, "1,234,567"), (12345.6, "12,346"), (0.000123, "0.000123"), ("x", "x")],
+)
+def test_numbers_keep_four_digits(value: object, shown: str) -> None:
+    assert number(value) == shown
