@@ -1,0 +1,237 @@
+"""The dataset artifact on disk: documents or examples with their splits, what was dropped, and the report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal
+
+import pyarrow as pa
+from pyarrow import parquet
+
+from llmkit.data.chat import Example, Message
+from llmkit.data.drops import Drop
+from llmkit.data.split import Split
+from llmkit.data.writing import storage, sync_folder
+from llmkit.errors import DataError, NotFoundError
+from llmkit.text.document import Document
+
+Schema = Literal["text", "chat"]
+
+DOCUMENTS = "documents.parquet"
+EXAMPLES = "examples.parquet"
+DROPS = "drops.parquet"
+REPORT = "report.json"
+
+_FILES: Mapping[Schema, str] = {"text": DOCUMENTS, "chat": EXAMPLES}
+_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+
+
+def _strings(*names: str) -> pa.Schema:
+    return pa.schema([(name, pa.string()) for name in names])
+
+
+_COLUMNS: Mapping[str, pa.Schema] = {
+    DOCUMENTS: _strings("id", "source", "record", "media", "text", "split", "cluster", "meta"),
+    EXAMPLES: _strings("id", "source", "record", "split", "meta").append(pa.field("messages", _MESSAGES)),
+    DROPS: _strings("id", "source", "record", "step", "reason", "detail"),
+}
+
+_GROUP_ROWS = 1024
+_GROUP_CHARS = 4 << 20
+"""A row group is written when it has this many rows or characters: what a writer or a reader holds in memory."""
+
+
+@dataclass(frozen=True)
+class CorpusDocument:
+    """A cleaned document with the split it belongs to and the id of its cluster of duplicates."""
+
+    document: Document
+    split: Split
+    cluster: str
+
+
+class DatasetWriter:
+    """Writes a dataset into a folder, row group by row group; `finish` makes it complete."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self._folder = folder
+        with storage(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._rows = _Table(folder / _FILES[schema])
+        self._drops = _Table(folder / DROPS)
+
+    def document(self, document: Document, split: Split, cluster: str) -> None:
+        row = {
+            "id": document.id,
+            "source": document.source,
+            "record": document.record,
+            "media": document.media,
+            "text": document.text,
+            "split": split,
+            "cluster": cluster,
+            "meta": _json(document.meta),
+        }
+        self._rows.add(row, len(document.text))
+
+    def example(self, example: Example, split: Split) -> None:
+        row = {
+            "id": example.id,
+            "source": example.source,
+            "record": example.record,
+            "split": split,
+            "meta": _json(example.meta),
+            "messages": [{"role": message.role, "content": message.content} for message in example.messages],
+        }
+        self._rows.add(row, example.characters)
+
+    def drop(self, drop: Drop) -> None:
+        row = {
+            "id": drop.id,
+            "source": drop.source,
+            "record": drop.record,
+            "step": drop.step,
+            "reason": drop.reason,
+            "detail": drop.detail,
+        }
+        self._drops.add(row, len(drop.detail))
+
+    def finish(self, report: Mapping[str, object]) -> None:
+        self._rows.close()
+        self._drops.close()
+        with storage(self._folder):
+            text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
+            (self._folder / REPORT).write_text(text + "\n", encoding="utf-8")
+            sync_folder(self._folder)
+
+    def __enter__(self) -> DatasetWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._rows.abandon()
+        self._drops.abandon()
+
+
+class _Table:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._schema = _COLUMNS[path.name]
+        with storage(path):
+            self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
+        self._pending: list[Mapping[str, object]] = []
+        self._chars = 0
+
+    def add(self, row: Mapping[str, object], chars: int) -> None:
+        self._pending.append(row)
+        self._chars += chars
+        if len(self._pending) >= _GROUP_ROWS or self._chars >= _GROUP_CHARS:
+            self._flush()
+
+    def close(self) -> None:
+        if self._pending:
+            self._flush()
+        with storage(self._path):
+            self._writer.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is; does nothing after `close`."""
+        with storage(self._path):
+            self._writer.close()
+
+    def _flush(self) -> None:
+        with storage(self._path):
+            self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
+        self._pending, self._chars = [], 0
+
+
+class Dataset:
+    """A finished dataset, read in streams."""
+
+    def __init__(self, folder: Path, schema: Schema) -> None:
+        self.folder = folder
+        self.schema = schema
+
+    @classmethod
+    def open(cls, folder: Path) -> Dataset:
+        """Open the dataset in `folder`.
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        for schema, name in _FILES.items():
+            if (folder / name).is_file():
+                return cls(folder, schema)
+        raise NotFoundError("no dataset is there", where=str(folder), mend="make one with `llmkit preprocess`")
+
+    def documents(self, split: Split | None = None) -> Iterator[CorpusDocument]:
+        """The documents in order, of one split or of all.
+
+        Raises:
+            DataError: if the dataset holds examples, or its file is damaged.
+        """
+        self.require("text")
+        for row in self._rows(DOCUMENTS, split):
+            document = Document(
+                row["source"], row["text"], media=row["media"], record=row["record"], meta=json.loads(row["meta"])
+            )
+            yield CorpusDocument(document, row["split"], row["cluster"])
+
+    def examples(self, split: Split | None = None) -> Iterator[Example]:
+        """The examples in order, of one split or of all.
+
+        Raises:
+            DataError: if the dataset holds documents, or its file is damaged.
+        """
+        self.require("chat")
+        for row in self._rows(EXAMPLES, split):
+            messages = tuple(Message(message["role"], message["content"]) for message in row["messages"])
+            yield Example(row["source"], row["record"], messages, row["split"], json.loads(row["meta"]))
+
+    def drops(self) -> Iterator[Drop]:
+        for row in self._rows(DROPS, None):
+            yield Drop(row["source"], row["step"], row["reason"], row["detail"], row["record"])
+
+    def report(self) -> dict[str, object]:
+        path = self.folder / REPORT
+        try:
+            report: dict[str, object] = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise _damaged(path, error) from error
+        return report
+
+    def require(self, schema: Schema) -> None:
+        """Raise DataError, with what to do, if the dataset has another schema."""
+        if self.schema == schema:
+            return
+        if schema == "text":
+            message, mend = "it holds chat examples, and texts are needed", "name a dataset of documents"
+        else:
+            message = "it holds texts, and chat examples are needed"
+            mend = "make pairs of it with the docstrings reader, or name a dataset or a file of examples"
+        raise DataError(message, where=str(self.folder), mend=mend)
+
+    def _rows(self, name: str, split: Split | None) -> Iterator[dict[str, Any]]:
+        path = self.folder / name
+        try:
+            with parquet.ParquetFile(path) as file:
+                for batch in file.iter_batches(batch_size=256):
+                    for row in batch.to_pylist():
+                        if split is None or row["split"] == split:
+                            yield row
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"the dataset is damaged: {error}", where=str(path), mend="make it again with `llmkit preprocess … --force`"
+    )
+
+
+def _json(meta: Mapping[str, object]) -> str:
+    return json.dumps(dict(meta), ensure_ascii=False, sort_keys=True, default=str)
