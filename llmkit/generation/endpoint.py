@@ -1,0 +1,317 @@
+"""Generation by any server that speaks OpenAI's chat completions: hosted models, vLLM, llama.cpp, Ollama, LM Studio."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+
+from llmkit.errors import DataError, NotFoundError, RunError, UnavailableError, UsageError, closest
+from llmkit.generation.prompts import Message
+from llmkit.generation.sampling import GREEDY, FinishReason, Generation, Sampling, TextStream
+
+_Reply = TypeVar("_Reply")
+
+_LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+_LONGEST_PAUSE = 30.0
+"""Seconds; a server that asks for a longer wait is not waited for any longer."""
+_FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "filtered"}
+
+
+class _RetryError(Exception):
+    """A failure that may pass."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
+
+
+@dataclass(frozen=True)
+class EndpointModel:
+    """A model behind an endpoint.
+
+    Attributes:
+        base_url: up to and including the version, such as `http://127.0.0.1:11434/v1`.
+        model: a name from the server's list of models.
+        api_key_env: the environment variable that holds the key. The key itself is neither stored nor shown.
+        timeout: seconds to wait for the next byte; a connection is given five at most.
+        retries: further attempts where the server is busy (429) or fails (5xx, a broken connection).
+        sleep: how to pause between attempts.
+    """
+
+    base_url: str
+    model: str
+    api_key_env: str = "OPENAI_API_KEY"
+    timeout: float = 120.0
+    retries: int = 4
+    sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.base_url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UsageError("this is not a web address", where=self.base_url, mend="write http://HOST:PORT/v1")
+        if parts.username or parts.password:
+            raise UsageError(
+                "the endpoint's address has a user name or a password in it",
+                mend=f"put the key into the environment variable {self.api_key_env}",
+            )
+
+    def generate(self, prompt: str | Sequence[Message], sampling: Sampling = GREEDY) -> Generation:
+        """Answer a prompt or a conversation.
+
+        Raises:
+            UnavailableError: nothing answers at that address, or it refuses the key.
+            NotFoundError: the server has no such model.
+            DataError: the server refuses the request (too long, a parameter it does not know).
+            RunError: it kept failing, or its reply is not what the protocol says.
+        """
+        reply = self._attempt(lambda: self._post(prompt, sampling))
+        try:
+            choice = reply["choices"][0]
+            text, reason = choice["message"]["content"] or "", choice.get("finish_reason")
+        except (LookupError, TypeError, AttributeError):
+            raise self._not_the_protocol() from None
+        return self._generation(text, reason, reply.get("usage"))
+
+    def stream(self, prompt: str | Sequence[Message], sampling: Sampling = GREEDY) -> TextStream:
+        """As `generate`, piece by piece. Only an attempt that has not yielded any text is made again."""
+        return TextStream(self._pieces(prompt, sampling))
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        # A proxy from the environment must not get to see what is meant for this machine.
+        local = urlsplit(self.base_url).hostname in _LOCAL_HOSTS
+        key = os.environ.get(self.api_key_env, "").strip()
+        if not key.isascii():
+            raise UsageError(f"the key in {self.api_key_env} has characters no key has", mend="copy it again")
+        return httpx.Client(
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout=httpx.Timeout(self.timeout, connect=min(5.0, self.timeout)),
+            trust_env=not local,
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _url(self, path: str) -> str:
+        return f"{self.base_url.rstrip('/')}/{path}"
+
+    def _body(self, prompt: str | Sequence[Message], sampling: Sampling, *, stream: bool) -> dict[str, Any]:
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
+        body: dict[str, Any] = {
+            "model": self.model,
+            "messages": messages,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "seed": sampling.seed,
+        }
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if stream:
+            body |= {"stream": True, "stream_options": {"include_usage": True}}
+        return body
+
+    def _post(self, prompt: str | Sequence[Message], sampling: Sampling) -> dict[str, Any]:
+        response = self._client.post(self._url("chat/completions"), json=self._body(prompt, sampling, stream=False))
+        self._check(response)
+        try:
+            reply = response.json()
+        except ValueError:
+            raise self._not_the_protocol() from None
+        if not isinstance(reply, dict):
+            raise self._not_the_protocol()
+        return reply
+
+    def _pieces(self, prompt: str | Sequence[Message], sampling: Sampling) -> Generator[str, None, Generation]:
+        response = self._attempt(lambda: self._open(prompt, sampling))
+        said: list[str] = []
+        reason: str | None = None
+        usage: object = None
+        try:
+            for event in self._events(response):
+                usage = event.get("usage") or usage
+                for choice in event.get("choices") or ():
+                    reason = choice.get("finish_reason") or reason
+                    piece = (choice.get("delta") or {}).get("content")
+                    if piece:
+                        said.append(piece)
+                        yield piece
+        except httpx.TransportError as error:
+            raise RunError(
+                f"the connection broke in the middle of an answer ({type(error).__name__})",
+                where=self.base_url,
+                mend="ask again",
+            ) from None
+        finally:
+            response.close()
+        if reason is None:
+            raise RunError("the answer ends without an end", where=self.base_url, mend="ask again")
+        return self._generation("".join(said), reason, usage)
+
+    def _open(self, prompt: str | Sequence[Message], sampling: Sampling) -> httpx.Response:
+        body = self._body(prompt, sampling, stream=True)
+        request = self._client.build_request("POST", self._url("chat/completions"), json=body)
+        response = self._client.send(request, stream=True)
+        try:
+            if response.is_error:
+                response.read()
+            self._check(response)
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    def _events(self, response: httpx.Response) -> Iterator[Mapping[str, Any]]:
+        """The server-sent events of a response, up to its `[DONE]`."""
+        for line in response.iter_lines():
+            name, _, value = line.partition(":")
+            if name != "data":
+                continue
+            if value.strip() == "[DONE]":
+                return
+            try:
+                event = json.loads(value)
+            except ValueError:
+                raise self._not_the_protocol() from None
+            if not isinstance(event, dict):
+                raise self._not_the_protocol()
+            if "error" in event:
+                raise RunError(f"the endpoint failed: {_reason(event)}", where=self.base_url, mend="ask again")
+            yield event
+
+    def _attempt(self, call: Callable[[], _Reply]) -> _Reply:
+        """Make a request, and again after a growing pause while it fails in a way that may pass."""
+        for attempt in range(self.retries + 1):
+            try:
+                return self._once(call)
+            except _RetryError as error:
+                if attempt == self.retries:
+                    times = f"{attempt + 1} attempts" if attempt else "one attempt"
+                    raise RunError(
+                        f"the endpoint did not answer in {times}; last: {error}",
+                        where=self.base_url,
+                        mend="try again later",
+                    ) from None
+                pause = error.pause if error.pause is not None else 0.5 * 2**attempt
+                self.sleep(min(pause, _LONGEST_PAUSE))
+        raise AssertionError("a loop over at least one attempt returns or raises")
+
+    def _once(self, call: Callable[[], _Reply]) -> _Reply:
+        try:
+            return call()
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise UnavailableError(
+                "nothing answers at this address",
+                where=self.base_url,
+                mend="start the server, or correct the address; `llmkit doctor` lists the servers on this machine",
+            ) from None
+        except httpx.ReadTimeout:
+            # Not tried again: whoever needs longer than this for an answer will need it the next time too.
+            raise RunError(
+                f"no answer within {self.timeout:g} seconds", where=self.base_url, mend="ask for fewer tokens"
+            ) from None
+        except httpx.TransportError as error:
+            raise _RetryError(type(error).__name__) from None
+
+    def _check(self, response: httpx.Response) -> None:
+        status = response.status_code
+        if response.is_success:
+            return
+        reason = _reason(_json(response))
+        if status == 429 or status >= 500:
+            raise _RetryError(f"HTTP {status}{f': {reason}' if reason else ''}", _retry_after(response))
+        if status in (401, 403):
+            known = "is refused" if os.environ.get(self.api_key_env) else "is needed"
+            raise UnavailableError(
+                f"a key {known} (HTTP {status})",
+                where=self.base_url,
+                mend=f"put the right key into the environment variable {self.api_key_env}",
+            )
+        if status == 404:
+            self._explain_not_found()
+        raise DataError(
+            f"the endpoint refuses the request (HTTP {status}{f': {reason}' if reason else ''})",
+            where=self.base_url,
+            mend="correct the request; a prompt that is too long needs fewer passages or a smaller max-tokens",
+        )
+
+    def _explain_not_found(self) -> None:
+        known = _models(self._client, self.base_url)
+        if not known:
+            raise NotFoundError(
+                "there is no chat endpoint at this address",
+                where=self.base_url,
+                mend="an address usually ends in /v1",
+            )
+        if self.model not in known:
+            raise NotFoundError(
+                f"the server has no model '{self.model}'{closest(self.model, known)}",
+                where=self.base_url,
+                mend="it has " + ", ".join(known[:10]),
+            )
+
+    def _generation(self, text: str, reason: str | None, usage: object) -> Generation:
+        counts = usage if isinstance(usage, Mapping) else {}
+        return Generation(
+            text=text,
+            tokens=int(counts.get("completion_tokens") or 0),
+            finish_reason=_FINISH.get(reason or "stop", "stop"),
+            prompt_tokens=int(counts.get("prompt_tokens") or 0),
+        )
+
+    def _not_the_protocol(self) -> RunError:
+        return RunError(
+            "the reply is not an OpenAI chat completion", where=self.base_url, mend="check that the address ends in /v1"
+        )
+
+
+def probe(base_url: str, *, timeout: float = 0.3) -> list[str]:
+    """The ids of the models that a server offers; empty if nothing there speaks the protocol within the time.
+
+    Meant for this machine: it ignores proxies and sends no key.
+    """
+    with httpx.Client(timeout=timeout, trust_env=False) as client:
+        return _models(client, base_url)
+
+
+def _models(client: httpx.Client, base_url: str) -> list[str]:
+    try:
+        response = client.get(f"{base_url.rstrip('/')}/models")
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return []
+    found = _json(response) if response.is_success else None
+    rows = found.get("data") if isinstance(found, dict) else None
+    return [str(row["id"]) for row in rows or () if isinstance(row, dict) and "id" in row]
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        return None
+
+
+def _reason(reply: Any) -> str:
+    """What a server says is wrong, in the two shapes that are common; cut to a line."""
+    error = reply.get("error", reply.get("message", reply.get("detail"))) if isinstance(reply, dict) else None
+    text = error.get("message", "") if isinstance(error, dict) else error or ""
+    return " ".join(str(text).split())[:300]
+
+
+def _retry_after(response: httpx.Response) -> float | None:
+    try:
+        return max(0.0, float(response.headers["retry-after"]))
+    except (KeyError, ValueError):
+        return None
