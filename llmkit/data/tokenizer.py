@@ -1,0 +1,137 @@
+"""Training a byte-level BPE tokenizer that any objective can use, saved so that plain `AutoTokenizer` loads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from llmkit.data.segments import segments
+from llmkit.data.writing import storage, sync_folder
+from llmkit.errors import DataError, UsageError
+
+END_OF_TEXT = "<|endoftext|>"
+"""Begins and ends documents: bos and eos in one, as in GPT-2."""
+
+PAD, MASK, CLS, SEP = "<|pad|>", "<|mask|>", "<|cls|>", "<|sep|>"
+TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
+SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))
+"""Stand for the spans that T5's objective takes out."""
+
+RESERVED = (END_OF_TEXT, PAD, MASK, CLS, SEP, TURN_START, TURN_END, *SENTINELS)
+"""The special tokens, with the ids 0, 1, 2 … in this order. Byte-level BPE knows every text, so there is no unk."""
+
+SMALLEST_VOCABULARY = len(RESERVED) + 256 + 1
+
+# Llama 3's pre-tokenisation (https://huggingface.co/meta-llama/Meta-Llama-3-8B, tokenizer.json), itself that of
+# OpenAI's cl100k_base: digits in threes, line ends apart from indentation. On Python source it makes 3% fewer tokens
+# than GPT-2's pattern, trains 10% faster, and converters (GGUF) know it.
+_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# ChatML (https://github.com/openai/openai-python/blob/release-v0.28.0/chatml.md).
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    f"{TURN_START}"
+    "{{ message['role'] + '\n' + message['content'] + '"
+    f"{TURN_END}"
+    "\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}"
+    f"{TURN_START}"
+    "{{ 'assistant\n' }}{% endif %}"
+)
+
+
+@dataclass(frozen=True)
+class TrainedTokenizer:
+    """`vocab_size` counts the reserved tokens; it is below `wanted` where the text has too few pairs to merge."""
+
+    tokenizer: PreTrainedTokenizerFast
+    vocab_size: int
+    wanted: int
+
+    @property
+    def clipped(self) -> bool:
+        return self.vocab_size < self.wanted
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TrainedTokenizer:
+    """Train a byte-level BPE tokenizer; the same texts in the same order give the same tokenizer.
+
+    Args:
+        texts: the documents of the train split, and of no other.
+        vocab_size: all tokens, reserved ones included.
+
+    Raises:
+        UsageError: if `vocab_size` does not even hold the reserved tokens and the 256 bytes.
+        DataError: if there is no text.
+    """
+    if vocab_size < SMALLEST_VOCABULARY:
+        raise UsageError(
+            f"a vocabulary of {vocab_size} cannot hold {len(RESERVED)} reserved tokens, 256 bytes and one merge",
+            mend=f"ask for at least {SMALLEST_VOCABULARY}",
+        )
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[AddedToken(token, special=True, normalized=False) for token in RESERVED],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    pieces = _Counted(texts)
+    core.train_from_iterator(pieces, trainer)
+    if not pieces.count:
+        raise DataError("there is no text to train a tokenizer on", mend="use a corpus whose train split has documents")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token=END_OF_TEXT,
+        eos_token=END_OF_TEXT,
+        pad_token=PAD,
+        mask_token=MASK,
+        cls_token=CLS,
+        sep_token=SEP,
+        extra_special_tokens=[TURN_START, TURN_END, *SENTINELS],
+        chat_template=CHAT_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+    return TrainedTokenizer(tokenizer, core.get_vocab_size(), vocab_size)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write `tokenizer.json`, `tokenizer_config.json` and the chat template into `folder`.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    with storage(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizer.save_pretrained(folder)
+        sync_folder(folder)
+
+
+class _Counted:
+    """The texts in pieces of bounded length, counted as they go by."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._texts = texts
+        self.count = 0
+
+    def __iter__(self) -> Iterator[str]:
+        for text in self._texts:
+            for piece in segments(text):
+                self.count += 1
+                yield piece
