@@ -85,6 +85,10 @@ def _candidates(layout: Layout, oldest: float) -> Iterator[_Candidate]:
             folder = layout.artifact(name, version)
             if (folder / TOMBSTONE).exists() and len(_children(folder)) > 1:
                 yield _Candidate(folder, layout.lock("name", name), lambda: "a removal that was cut short")
+    for path in _children(layout.tags):
+        if path.name.startswith("."):
+            name = path.name.removeprefix(".").rpartition(".json.")[0]
+            yield _Candidate(path, layout.lock("name", name), lambda: "a tag that was not finished")
     for area in _children(layout.cache):
         for path in _children(area):
             if area.name == DIGEST_AREA:

@@ -14,7 +14,10 @@ from llmkit.errors import StorageError
 
 # EFBIG is how a file-size limit (ulimit -f) shows itself.
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_REFUSED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST})
+# ENOLCK and EOPNOTSUPP: a network file system that has no locks.
+_REFUSED = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOLCK, errno.EOPNOTSUPP}
+)
 
 
 def storage_error(error: OSError, folder: Path) -> StorageError | None:

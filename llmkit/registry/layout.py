@@ -85,8 +85,9 @@ class Layout:
         with writing(self.home):
             if not self.home.is_dir():
                 self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # A folder of the user's own that LLMKIT_HOME points at must not vanish from its git.
-            if not any(self.home.iterdir()):
+            # A folder of the user's own that LLMKIT_HOME points at must not vanish from its git; so only into one that
+            # holds nothing, or nothing but the drafts of processes that were killed right here.
+            if all(entry.name.startswith("..gitignore.") for entry in self.home.iterdir()):
                 write_whole(self.home / ".gitignore", b"*\n")
             for folder in (self.artifacts, self.tags, self.stores, self.cache, self.work, self.locks):
                 folder.mkdir(exist_ok=True)
