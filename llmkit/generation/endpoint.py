@@ -175,11 +175,11 @@ class EndpointModel:
 
     def _events(self, response: httpx.Response) -> Iterator[Mapping[str, Any]]:
         """The server-sent events of a response, up to its `[DONE]`."""
-        for line in response.iter_lines():
-            name, _, value = line.partition(":")
-            if name != "data":
+        for line in _lines(response):
+            name, _, value = line.partition(b":")
+            if name != b"data":
                 continue
-            if value.strip() == "[DONE]":
+            if value.strip() == b"[DONE]":
                 return
             try:
                 event = json.loads(value)
@@ -284,6 +284,15 @@ def probe(base_url: str, *, timeout: float = 0.3) -> list[str]:
     """
     with httpx.Client(timeout=timeout, trust_env=False) as client:
         return _models(client, base_url)
+
+
+def _lines(response: httpx.Response) -> Iterator[bytes]:
+    """Lines as the protocol has them. httpx also splits at U+2028 and the like, which models do write."""
+    rest = b""
+    for block in response.iter_bytes():
+        *lines, rest = (rest + block).split(b"\n")
+        yield from lines
+    yield rest
 
 
 def _models(client: httpx.Client, base_url: str) -> list[str]:

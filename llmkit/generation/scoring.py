@@ -25,7 +25,7 @@ TokenPair = tuple[Sequence[int], Sequence[int]]
 
 
 class CompletionScore(NamedTuple):
-    """Summed negative log-likelihood of a completion in nats, its tokens, and the prompt tokens cut to fit the context."""
+    """A completion's negative log-likelihood, summed, in nats; its tokens; how many of the prompt were cut to fit."""
 
     nll: float
     tokens: int
