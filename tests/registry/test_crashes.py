@@ -122,7 +122,7 @@ def test_the_first_write_of_all_killed_at_any_step_is_made_good_by_the_next(tmp_
 
 def test_a_removal_killed_at_any_step_is_done_or_not_done_and_gc_ends_it(registry: Registry) -> None:
     action = lambda: remove(registry.layout, "corpus", registry.versions("corpus")[-1])  # noqa: E731
-    for _ in range(40):
+    for _ in range(25):
         with registry.building() as folder:
             for name in "abc":
                 (folder / name).write_text(name)
@@ -130,12 +130,12 @@ def test_a_removal_killed_at_any_step_is_done_or_not_done_and_gc_ends_it(registr
     removed = 0
     for _ in every_kill(action):
         assert is_sound(registry)
-        removed = 40 - len(registry.versions("corpus"))
+        removed = 25 - len(registry.versions("corpus"))
         gc(registry.layout)
         assert all(
             [entry.name for entry in (registry.home / "artifacts" / "corpus" / str(number)).iterdir()]
             == ["removed.json"]
-            for number in range(41 - removed, 41)
+            for number in range(26 - removed, 26)
         )
     assert removed > 1
 
@@ -193,7 +193,7 @@ while True:
 
 def test_kill_9_at_random_moments_leaves_whole_artifacts_and_the_next_publish_works(registry: Registry) -> None:
     chance = random.Random(0)
-    for _ in range(8):
+    for _ in range(6):
         process = subprocess.Popen([sys.executable, "-c", PUBLISH_FOR_EVER, registry.home], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()

@@ -152,7 +152,7 @@ for number in range(rounds):
 
 
 def test_processes_that_publish_one_name_at_once_each_get_versions_of_their_own(registry: Registry) -> None:
-    rounds, writers = 40, 4
+    rounds, writers = 20, 4
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PUBLISHER, registry.home, str(who), str(rounds)],
