@@ -66,6 +66,18 @@ class LocalModel:
         """Control tokens: as parts of a message they are text and must not act."""
         return tuple(token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
 
+    @property
+    def prefix_id(self) -> int:
+        """The token that a text's first one is predicted from: BOS, else EOS.
+
+        Raises:
+            DataError: the tokenizer has neither.
+        """
+        for token in (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id):
+            if token is not None:
+                return int(token)
+        raise DataError("the tokenizer has neither BOS nor EOS to begin a text with", mend="set one in its config")
+
     def takes(self, argument: str) -> bool:
         """Whether the model's forward has this argument. An adapter passes on what it is given."""
         base = self.model.get_base_model() if hasattr(self.model, "get_base_model") else self.model
@@ -110,7 +122,8 @@ class LocalModel:
     def encode_example(self, messages: Sequence[Message]) -> Encoded:
         """A conversation whose last message is the assistant's, cut into what is read and what is said.
 
-        The completion ends with the mark that ends a turn: the first control token after the content, else EOS.
+        The completion ends with the mark that ends a turn: the first control token after the content, else EOS. A
+        lone message of the assistant is a plain text: it follows the prefix token and no template.
 
         Raises:
             DataError: the last message is not the assistant's, or the template does not place it after the prompt.
@@ -119,8 +132,9 @@ class LocalModel:
             raise DataError("the example does not end with a message of the assistant", mend="add the right answer")
         eos = [self.tokenizer.eos_token_id] if self.tokenizer.eos_token_id is not None else []
         content = self._defused(messages[-1:])[0]["content"]
-        if not self.tokenizer.chat_template:
-            return Encoded(self.encode_messages(messages[:-1]), [*self._templated(content), *eos])
+        if len(messages) == 1 or not self.tokenizer.chat_template:
+            prompt_ids = self.encode_messages(messages[:-1]) if len(messages) > 1 else [self.prefix_id]
+            return Encoded(prompt_ids, [*self._templated(content), *eos])
         prompt, whole = self._render(messages[:-1], answer=False), self._render(messages, answer=True)
         if not whole.startswith(prompt):
             raise DataError(

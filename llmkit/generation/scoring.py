@@ -77,21 +77,12 @@ def loglikelihood(local: LocalModel, pairs: Sequence[TokenPair]) -> list[float]:
 
 
 def encode_text(local: LocalModel, text: str) -> list[int]:
-    """Ids of a document for rolling perplexity: nothing is added, as the prefix is put before it there."""
-    ids: list[int] = local.tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
+    """Ids of a document for rolling perplexity: nothing is added, as `LocalModel.prefix_id` is put before it there.
 
-
-def prefix_id(local: LocalModel) -> int:
-    """The token that a document's first one is predicted from: BOS, else EOS.
-
-    Raises:
-        DataError: the tokenizer has neither.
+    A control token's name in the text is ordinary characters, as it is in training.
     """
-    for token in (local.tokenizer.bos_token_id, local.tokenizer.eos_token_id):
-        if token is not None:
-            return int(token)
-    raise DataError("the tokenizer has neither BOS nor EOS to begin a document with", mend="set one in its config")
+    ids: list[int] = local.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
 
 
 def fill_mask(local: LocalModel, text: str, *, k: int = 5) -> list[list[Fill]]:

@@ -147,6 +147,12 @@ def test_an_example_is_cut_where_the_assistant_begins_and_ends_with_the_turn(gpt
     assert gpt2.tokenizer.decode(example.completion) == "text text<|im_end|>"
 
 
+def test_a_plain_text_follows_the_prefix_and_no_template(gpt2):
+    example = gpt2.encode_example([{"role": "assistant", "content": "def wrap"}])
+    assert example.prompt == [gpt2.prefix_id]
+    assert gpt2.tokenizer.decode(example.completion) == "def wrap<|endoftext|>"
+
+
 def test_an_example_without_a_mark_in_its_template_ends_with_eos(gpt2):
     gpt2.tokenizer.chat_template = (
         "{% for m in messages %}{{ m['role'] + ': ' + m['content'] + '\\n' }}{% endfor %}"

@@ -6,7 +6,7 @@ import torch
 
 from llmkit.errors import DataError, UsageError
 from llmkit.generation import scoring
-from llmkit.generation.scoring import completion_nll, encode_text, fill_mask, loglikelihood, prefix_id
+from llmkit.generation.scoring import completion_nll, encode_text, fill_mask, loglikelihood
 
 
 def pairs(count=23, seed=0, longest=25):
@@ -118,7 +118,7 @@ def test_rolling_likelihood_of_a_short_text_is_the_sum_of_its_tokens(gpt2):
     from llmkit.evaluation.metrics.likelihood import rolling_loglikelihoods
 
     ids = encode_text(gpt2, "def wrap(text): return text")
-    (got,) = rolling_loglikelihoods([ids], lambda p: loglikelihood(gpt2, p), prefix=prefix_id(gpt2), length=64)
+    (got,) = rolling_loglikelihoods([ids], lambda p: loglikelihood(gpt2, p), prefix=gpt2.prefix_id, length=64)
     assert got == pytest.approx(-by_hand(gpt2, [0], ids), rel=1e-5)
 
 
@@ -130,12 +130,16 @@ def test_rolling_windows_fit_the_model_exactly(gpt2):
 
 
 def test_the_prefix_is_bos_else_eos_else_an_error(gpt2):
-    assert prefix_id(gpt2) == 0
+    assert gpt2.prefix_id == 0
     gpt2.tokenizer.bos_token = None
-    assert prefix_id(gpt2) == 0
+    assert gpt2.prefix_id == 0
     gpt2.tokenizer.eos_token = None
     with pytest.raises(DataError, match="neither BOS nor EOS"):
-        prefix_id(gpt2)
+        _ = gpt2.prefix_id
+
+
+def test_a_control_tokens_name_in_a_document_is_ordinary_text(gpt2):
+    assert 0 not in encode_text(gpt2, "the token <|endoftext|> ends a text")
 
 
 def test_every_gap_gets_its_likeliest_words_in_order(bert):
