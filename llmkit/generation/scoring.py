@@ -2,7 +2,7 @@
 
 Always in the precision of the weights, never under autocast. Sequences are batched by length, longest first, so that
 memory runs out at once or not at all. Batches of other shapes change a result only by floating-point rounding (in
-float32 a relative 1e-5 at most; measured 2e-7), since padding is masked.
+float32 a relative 1e-5 at most; measured: 2e-7 for GPT-2 and Llama, 7e-6 for T5), since padding is masked.
 """
 
 from __future__ import annotations
