@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 if TYPE_CHECKING:
+    from llmkit.config.base import Config
     from llmkit.config.resolve import Resolved
     from llmkit.registry.store import Registry
     from llmkit.stages.base import Result, Stage
@@ -142,7 +143,8 @@ def print_config(resolved: Resolved[Any], *, as_json: bool) -> int:
     """Every option, its value, and who said so."""
     from llmkit.config.base import leaves
 
-    origins, config = resolved.origins, type(resolved.config)
+    origins = resolved.origins
+    config: type[Config] = type(resolved.config)
     rows = [(leaf.key, leaf.value(resolved.config), origins[leaf.key]) for leaf in leaves(config)]
     if as_json:
         print_json({key: {"value": value, "origin": o.source, "where": o.where} for key, value, o in rows})

@@ -21,17 +21,20 @@ def parameters(config: type[Config]) -> list[inspect.Parameter]:
 
 def _parameter(leaf: Leaf) -> inspect.Parameter:
     kind: Any = leaf.item_type
+    help_text = leaf.help
     if kind not in (int, float, bool) and not leaf.choices:
         kind = str
     annotation = list[kind] if leaf.many else kind
-    help_text = leaf.help
     if leaf.traits.argument is not None:
         info: Any = typer.Argument(help=help_text, metavar=_metavar(leaf), show_default=False)
     else:
         flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if kind is bool else leaf.flag
         names = [flag, leaf.traits.short] if leaf.traits.short else [flag]
-        default = shown(leaf.default) or False
-        info = typer.Option(*names, help=help_text, show_default=default, rich_help_panel=_panel(leaf))
+        if default := shown(leaf.default):
+            help_text += f" [dim](default: {default})[/dim]"
+        info = typer.Option(
+            *names, help=help_text, metavar=_metavar(leaf), show_default=False, rich_help_panel=_panel(leaf)
+        )
     return inspect.Parameter(
         leaf.parameter,
         inspect.Parameter.KEYWORD_ONLY,
@@ -51,8 +54,10 @@ def shown(default: Any) -> str:
     return str(default)
 
 
-def _metavar(leaf: Leaf) -> str:
-    return f"{leaf.traits.argument}..." if leaf.many else str(leaf.traits.argument)
+def _metavar(leaf: Leaf) -> str | None:
+    if leaf.traits.argument is not None:
+        return f"{leaf.traits.argument}..." if leaf.many else leaf.traits.argument
+    return "<str>..." if leaf.many else None
 
 
 def _panel(leaf: Leaf) -> str | None:

@@ -15,8 +15,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Generic, Literal, TypeVar
 
-from llmkit.config.base import Config, identity, option
+from llmkit.config.base import identity, option
 from llmkit.config.resolve import Resolved
+from llmkit.config.sections import Seeded
 from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
 from llmkit.registry.digests import reuse_key
 from llmkit.registry.provenance import git_state, package_versions
@@ -28,11 +29,10 @@ RESULT_FILE = "result.json"
 RESULT_SCHEMA = 1
 
 
-class StageConfig(Config):
+class StageConfig(Seeded):
     """Options that every command has."""
 
     name: str | None = option(None, "Name of what is made; chosen from the inputs where not given.", keyed=False)
-    seed: int = option(0, "Seed of everything random.", ge=0)
 
 
 C = TypeVar("C", bound=StageConfig)

@@ -97,10 +97,9 @@ def _devices() -> Iterator[Check]:
     from llmkit.train.precision import probe
 
     for device in ["cpu", *([f"cuda:{n}" for n in range(torch.cuda.device_count())])]:
-        found = probe(device)
-        words = f"bf16 {found.bf16_gflops:,.0f} GFLOP/s, fp32 {found.fp32_gflops:,.0f} GFLOP/s"
-        verdict = f"{words}: training uses {found.choice}"
-        yield Check(f"{device} matrices", "ok", verdict)
+        found = probe(torch.device(device))
+        words = f"bf16 {found.bf16:,.0f} GFLOP/s, fp32 {found.fp32:,.0f} GFLOP/s"
+        yield Check(f"{device} matrices", "ok", f"{words}: training uses {found.precision}")
     if torch.cuda.is_available():
         for n in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(n)

@@ -1,0 +1,58 @@
+"""Groups of options that a command and a library share: the command shows them as flags, the library is handed them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from llmkit.config.base import Config, option
+
+
+class Seeded(Config):
+    """Whatever is random."""
+
+    seed: int = option(0, "Seed of everything random.", ge=0)
+
+
+class CleanOptions(Config):
+    """How documents are normalised, and which are too short."""
+
+    repair: bool = option(True, "Undo wrong decodings (`Ã©` for `é`) in prose.")
+    form: Literal["NFC", "NFKC", "none"] = option(
+        "NFC", "Unicode normal form; NFKC also folds full-width and other compatibility characters."
+    )
+    min_chars: int = option(20, "Drop documents with fewer characters that are not white space.", ge=0)
+
+
+class SplitOptions(Config):
+    """Shares of the clusters of duplicates that are held out, by count, on average."""
+
+    validation: float = option(0.05, "Share of the documents held out for validation.", ge=0, lt=1)
+    test: float = option(0.05, "Share of the documents held out for the test.", ge=0, lt=1)
+
+
+class TrainOptions(Seeded):
+    """What a training run does. The defaults are those of a small model trained from scratch.
+
+    Sources: nanoGPT's pretraining (betas 0.9/0.95, weight decay 0.1, clip 1.0, floor a tenth) and its recipe for very
+    small models (lr 1e-3).
+    """
+
+    steps: int | None = option(None, "Optimizer steps of the whole run, and the length of its schedule.", ge=1)
+    minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)
+    batch_size: int = option(16, "Samples per optimizer step, over all processes.", ge=1)
+    micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
+    lr: float = option(1e-3, "Peak learning rate.", gt=0)
+    schedule: Literal["cosine", "linear", "constant", "wsd"] = option("cosine", "Shape of the learning rate.")
+    warmup: float = option(0.1, "Share of the run that warms up.", ge=0, lt=1)
+    floor: float = option(0.1, "Share of the peak learning rate at the end of a decaying schedule.", ge=0, le=1)
+    betas: tuple[float, ...] = option((0.9, 0.95), "AdamW's two averages.", min_length=2, max_length=2)
+    weight_decay: float = option(0.1, "AdamW's decay, on matrices only.", ge=0)
+    clip: float = option(1.0, "Largest gradient norm; 0: any.", ge=0)
+    eval_every: int = option(100, "Steps between evaluations on the held-out part; 0: before and after only.", ge=0)
+    checkpoint_every: int = option(100, "Steps between checkpoints; 0: at the end only.", ge=0, keyed=False)
+    keep: int = option(2, "Checkpoints that are kept.", ge=1, keyed=False)
+    precision: Literal["auto", "fp32", "bf16"] = option(
+        "auto", "Of matrix products; auto measures. Weights stay float32."
+    )
+    compile: Literal["auto", "on", "off"] = option("auto", "auto compiles where the run is long enough to pay for it.")
+    device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", keyed=False)
