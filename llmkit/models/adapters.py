@@ -1,0 +1,152 @@
+"""LoRA adapters: attach, save, and prove that what was saved does something and does it right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from torch import Tensor
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from llmkit.errors import DataError, RunError
+from llmkit.models.families import Objective, family_of_type
+
+Method = Literal["lora", "rslora", "dora"]
+
+_TASKS: dict[Objective, TaskType | None] = {
+    "causal": TaskType.CAUSAL_LM,
+    "masked": None,
+    "seq2seq": TaskType.SEQ_2_SEQ_LM,
+}
+_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""Largest allowed merging error, as a share of the largest logit: rounding over a few dozen layers."""
+
+
+@dataclass(frozen=True)
+class LoraOptions:
+    """An adapter's shape: r 16, alpha 32, all linear layers, no dropout (the defaults of TRL, axolotl, LLaMA-Factory).
+
+    Attributes:
+        method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
+            learns magnitudes apart (arXiv:2402.09353).
+        targets: names of the layers that are adapted; empty takes all linear ones of the family.
+    """
+
+    method: Method = "lora"
+    rank: int = 16
+    alpha: int = 32
+    dropout: float = 0.0
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AdapterCheck:
+    """What an adapter, read again from disk, does to a model's logits; absolute differences of the largest kind.
+
+    Attributes:
+        changed: adapted against base: what the adapter does.
+        reloaded: adapted against the model that was saved.
+        merged: merged into the weights against unmerged.
+        tolerance: the limit for `reloaded` and `merged`.
+    """
+
+    changed: float
+    reloaded: float
+    merged: float
+    tolerance: float
+
+
+def attach(model: PreTrainedModel, objective: Objective, options: LoraOptions, *, seed: int) -> PeftModel:
+    """Put a new LoRA adapter on a model and freeze the rest. It changes nothing until it is trained.
+
+    Raises:
+        DataError: the model has no layer with one of the target names.
+    """
+    row = family_of_type(model.config.model_type)
+    targets = list(options.targets or (row.lora_targets if row else ())) or "all-linear"
+    config = LoraConfig(
+        task_type=_TASKS[objective],
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=targets,
+        use_rslora=options.method == "rslora",
+        use_dora=options.method == "dora",
+        # GPT-2's layers are Conv1D, which keep their weights transposed.
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return get_peft_model(model, config)
+        except ValueError as error:
+            raise DataError(
+                f"the adapter's targets do not fit this model: {error}", mend="name layers that the model has"
+            ) from error
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter, and nothing of the base, as plain peft reads it."""
+    model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
+
+
+@torch.no_grad()
+def logits_of(model: PreTrainedModel | PeftModel, ids: Tensor) -> Tensor:
+    """Logits in float32 of token ids, shape (rows, length), without dropout; (rows, length, vocabulary)."""
+    was_training = model.training
+    model.eval()
+    try:
+        given = {"input_ids": ids.to(model.device)}
+        if model.config.is_encoder_decoder:
+            given["decoder_input_ids"] = given["input_ids"]
+        logits: Tensor = model(**given).logits
+        return logits.float()
+    finally:
+        model.train(was_training)
+
+
+def check_adapter(base: PreTrainedModel, folder: Path, ids: Tensor, trained: Tensor) -> AdapterCheck:
+    """Prove a saved adapter: it changes the base, it is the one that was trained, and it merges into the weights.
+
+    Args:
+        base: the base model, freshly loaded from disk. It is used up: the adapter is merged into it.
+        ids: token ids to compare logits on, shape (rows, length).
+        trained: `logits_of` the model that was saved, for the same ids.
+
+    Raises:
+        RunError: one of the three does not hold; the message says by how much.
+    """
+    plain = logits_of(base, ids)
+    adapted_model = PeftModel.from_pretrained(base, folder)
+    adapted = logits_of(adapted_model, ids)
+    merged = logits_of(adapted_model.merge_and_unload(), ids)
+    scale = float(adapted.abs().max())
+    check = AdapterCheck(
+        changed=_distance(adapted, plain),
+        reloaded=_distance(adapted, trained.to(adapted.device)),
+        merged=_distance(merged, adapted),
+        tolerance=scale * _TOLERANCE.get(base.dtype, 1e-2),
+    )
+    failure = ""
+    # The smallest change that is not rounding; negated so that NaN fails too.
+    if not check.changed > 1e-6 * scale:
+        failure = "the saved adapter does nothing: its logits are those of the base"
+    elif not check.reloaded <= check.tolerance:
+        failure = f"the saved adapter is not the trained one: logits differ by {check.reloaded:.2g}"
+    elif not check.merged <= check.tolerance:
+        failure = f"merged into the base, the adapter gives other logits: they differ by {check.merged:.2g}"
+    if failure:
+        raise RunError(
+            f"{failure} (tolerance {check.tolerance:.2g})",
+            where=str(folder),
+            mend="if it does nothing, train longer or with a higher --lr; otherwise report this with the config",
+        )
+    return check
+
+
+def _distance(left: Tensor, right: Tensor) -> float:
+    return float((left - right).abs().max())

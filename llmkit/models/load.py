@@ -1,0 +1,174 @@
+"""A model with its adapter and tokenizer, from local folders: safetensors only, no code from the folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+)
+
+from llmkit.errors import DataError, NotFoundError
+from llmkit.models.build import AUTO_CLASSES
+from llmkit.models.families import Family, Objective, family_of_type
+from llmkit.models.templates import CHAT_TEMPLATES
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A language model that is ready to use, in evaluation mode.
+
+    Attributes:
+        model: the transformers model, inside a PeftModel if there is an adapter.
+        family: its row in the families table; None for architectures that are not in it.
+        objective: what it was trained for.
+        context: longest sequence in tokens; None where the architecture sets no limit.
+    """
+
+    model: PreTrainedModel | PeftModel
+    tokenizer: PreTrainedTokenizerBase
+    family: Family | None
+    objective: Objective
+    context: int | None
+
+
+def load_model(
+    folder: Path,
+    *,
+    adapter: Path | None = None,
+    dtype: torch.dtype = torch.float32,
+    trainable: bool = False,
+) -> LoadedModel:
+    """Load a base model, an adapter onto it, and the tokenizer (the adapter's own, if it has one), on the CPU.
+
+    A tokenizer without a chat template gets that of its family, where the family has one.
+
+    Args:
+        trainable: let the adapter be trained on.
+
+    Raises:
+        NotFoundError: a folder, or a file that a model needs, is not there.
+        DataError: a file is damaged, or is not something this loads: weights only as `.bin`, an unknown architecture.
+    """
+    config = _config(folder)
+    _check_weights(folder, "model.safetensors")
+    objective = objective_of(config, folder)
+    try:
+        model = AUTO_CLASSES[objective].from_pretrained(
+            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        raise DataError(
+            f"the model cannot be loaded: {error}", where=str(folder), mend="fetch or make it again"
+        ) from error
+    if adapter is not None:
+        model = _with_adapter(model, adapter, trainable)
+    model.eval()
+    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    row = family_of_type(config.model_type)
+    tokenizer = load_tokenizer(adapter if own and adapter else folder)
+    if tokenizer.chat_template is None and row is not None and row.chat in CHAT_TEMPLATES:
+        tokenizer.chat_template = CHAT_TEMPLATES[row.chat]
+    return LoadedModel(model, tokenizer, row, objective, getattr(config, "max_position_embeddings", None))
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in a folder. Raises NotFoundError where there is none, DataError where it is damaged."""
+    if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
+        raise NotFoundError("there is no tokenizer in this folder", where=str(folder))
+    try:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # the Rust library raises plain Exception for a damaged file
+        raise DataError(
+            f"the tokenizer cannot be read: {error}", where=str(folder), mend="fetch or make it again"
+        ) from error
+
+
+def objective_of(config: PretrainedConfig, folder: Path) -> Objective:
+    """What a model is for, by its architecture. Raises DataError where it is no language model."""
+    row = family_of_type(config.model_type)
+    if row is not None:
+        return row.objective
+    mappings: dict[Objective, Any] = {
+        "seq2seq": MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES,
+        "causal": MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+        "masked": MODEL_FOR_MASKED_LM_MAPPING_NAMES,
+    }
+    named = set(config.architectures or ())
+    known = {objective: mapping.get(config.model_type) for objective, mapping in mappings.items()}
+    for objective, architecture in known.items():
+        if architecture in named:
+            return objective
+    for objective, architecture in known.items():
+        if architecture is not None:
+            return objective
+    raise DataError(
+        f"'{config.model_type}' is no language model that llmkit can load", where=str(folder / "config.json")
+    )
+
+
+def _config(folder: Path) -> PretrainedConfig:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise NotFoundError(
+            "there is no model in this folder: it has no config.json",
+            where=str(folder),
+            mend="give the folder of a transformers model; an adapter alone needs its base",
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"the model's configuration cannot be used: {error}", where=str(path)) from error
+
+
+def _check_weights(folder: Path, name: str) -> None:
+    """Open every weights file, which compares its header with its length: a truncated one is named here."""
+    index = folder / f"{name}.index.json"
+    try:
+        names = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {name}
+    except (ValueError, KeyError, AttributeError) as error:
+        raise DataError(
+            "the index of the weights is damaged", where=str(index), mend="fetch or make it again"
+        ) from error
+    for path in (folder / name for name in sorted(names)):
+        if not path.is_file():
+            published = next(folder.glob("*.bin"), None)
+            if published is not None:
+                raise DataError(
+                    f"the weights are only there as {published.name}, a format that can run code when it is read",
+                    where=str(folder),
+                    mend="use a revision of the model that has safetensors",
+                )
+            raise NotFoundError("a weights file is missing", where=str(path), mend="fetch or make the model again")
+        try:
+            with safe_open(path, framework="pt") as file:
+                file.keys()
+        except (SafetensorError, OSError) as error:
+            raise DataError(
+                f"the weights file is damaged or incomplete: {error}",
+                where=str(path),
+                mend="fetch or make the model again",
+            ) from error
+
+
+def _with_adapter(model: PreTrainedModel, adapter: Path, trainable: bool) -> PeftModel:
+    if not (adapter / "adapter_config.json").is_file():
+        raise NotFoundError("there is no adapter in this folder: it has no adapter_config.json", where=str(adapter))
+    _check_weights(adapter, "adapter_model.safetensors")
+    try:
+        return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
+    except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:
+        raise DataError(
+            f"the adapter does not fit this model: {error}",
+            where=str(adapter),
+            mend="use it with the base it was made for",
+        ) from error

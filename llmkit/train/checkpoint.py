@@ -1,0 +1,188 @@
+"""Checkpoints: safetensors and JSON, whole or not there, verified when read.
+
+A checkpoint is a directory `step-00000120` with `weights.safetensors` (what is trained), `optimizer.safetensors` and
+`state.json`, which holds the step, what the run chose, and the sha256 of the other two. It is written under another
+name, forced to disk, and renamed; a kill at any moment leaves the earlier ones and at most a directory to sweep up.
+No random state is stored: each step's dropout and each sample's mask follow from the seed and their numbers.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from llmkit.errors import StorageError
+
+_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_UNFINISHED = ".unfinished-"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint on disk.
+
+    Attributes:
+        step: optimizer steps that were done when it was written.
+        facts: what the loop stored beside the tensors.
+        damaged: newer checkpoints that were passed over, because a file of theirs is missing or not what was written.
+    """
+
+    path: Path
+    step: int
+    facts: Mapping[str, Any]
+    damaged: tuple[Path, ...] = ()
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Put the stored values into a model and its optimizer, which must be built as they were then."""
+        weights = load_file(self.path / _WEIGHTS)
+        targets = _trained_tensors(model)
+        if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in targets.items()}:
+            raise StorageError(
+                "the checkpoint is of another model", where=str(self.path), mend="start over with --restart"
+            )
+        with torch.no_grad():
+            for name, tensor in targets.items():
+                tensor.copy_(weights[name])
+        scalars = self.facts["optimizer"]
+        moments = load_file(self.path / _OPTIMIZER)
+        names = _names_by_position(model, optimizer)
+        state: dict[int, dict[str, Any]] = {position: dict(scalars.get(name, {})) for position, name in names.items()}
+        positions = {name: position for position, name in names.items()}
+        for key, tensor in moments.items():
+            name, _, entry = key.rpartition("/")
+            state[positions[name]][entry] = tensor
+        filled = {position: entries for position, entries in state.items() if entries}
+        optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def save(
+    directory: Path, step: int, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any], *, keep: int
+) -> Path:
+    """Write a checkpoint and remove all but the newest `keep`. Raises StorageError; earlier checkpoints stay."""
+    target = directory / f"step-{step:08d}"
+    with _storage(directory):
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob(_UNFINISHED + "*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        work = directory / f"{_UNFINISHED}{target.name}"
+        work.mkdir()
+        try:
+            tensors, scalars = _optimizer_state(model, optimizer)
+            digests = {
+                _WEIGHTS: _write_tensors(work / _WEIGHTS, _trained_tensors(model)),
+                _OPTIMIZER: _write_tensors(work / _OPTIMIZER, tensors),
+            }
+            state = {"format": _FORMAT, "step": step, "files": digests, **facts, "optimizer": scalars}
+            (work / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
+            _sync(work / _STATE)
+            _sync(work)
+            if target.exists():
+                shutil.rmtree(target)
+            work.rename(target)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+        _sync(directory)
+        for old in _found(directory)[keep:]:
+            shutil.rmtree(old, ignore_errors=True)
+    return target
+
+
+def latest(directory: Path) -> Checkpoint | None:
+    """The newest checkpoint that is undamaged, or None. Every byte is compared with its recorded digest."""
+    damaged: list[Path] = []
+    for path in _found(directory):
+        try:
+            state = json.loads((path / _STATE).read_text(encoding="utf-8"))
+            whole = state["format"] == _FORMAT and all(
+                _digest(path / name) == digest for name, digest in state["files"].items()
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            whole = False
+        if whole:
+            return Checkpoint(path, state["step"], state, tuple(damaged))
+        damaged.append(path)
+    return None
+
+
+def _found(directory: Path) -> list[Path]:
+    return sorted(directory.glob("step-*"), reverse=True)
+
+
+def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """What a run changes: trained parameters, and buffers that are saved with a model (tied ones once)."""
+    kept = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
+    frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False)}
+    saved = model.state_dict().keys()
+    kept |= {name: buffer for name, buffer in model.named_buffers() if name in saved and name not in frozen}
+    return kept
+
+
+def _names_by_position(model: nn.Module, optimizer: Optimizer) -> dict[int, str]:
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {position: names[id(parameter)] for position, parameter in enumerate(parameters)}
+
+
+def _optimizer_state(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, dict[str, Any]]]:
+    tensors: dict[str, Tensor] = {}
+    scalars: dict[str, dict[str, Any]] = {}
+    names = _names_by_position(model, optimizer)
+    for position, entries in optimizer.state_dict()["state"].items():
+        for entry, value in entries.items():
+            if isinstance(value, Tensor):
+                tensors[f"{names[position]}/{entry}"] = value
+            else:
+                scalars.setdefault(names[position], {})[entry] = value
+    return tensors, scalars
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
+    _sync(path)
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _storage(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # safetensors reports a full disk as an error of its own, with the operating system's text in it.
+        code = error.errno if isinstance(error, OSError) else None
+        full = code in {errno.ENOSPC, errno.EDQUOT} or "No space left" in str(error)
+        if not full and not isinstance(error, OSError):
+            raise
+        raise StorageError(
+            f"a checkpoint could not be written: {error}",
+            where=str(directory),
+            mend=("free space there" if full else "make it writable")
+            + " and run the same command again: it goes on from the last checkpoint, nothing was lost",
+        ) from error

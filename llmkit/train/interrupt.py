@@ -1,0 +1,50 @@
+"""Signals that wait: Ctrl-C and SIGTERM take effect between two steps, when the state is whole."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class HeldSignals:
+    """Remembers signals that arrive inside `hold()`. A second one of a kind is not held: it acts at once."""
+
+    def __init__(self) -> None:
+        self._arrived: set[int] = set()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():  # only the main thread ever sees signals
+            yield
+            return
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+
+        def remember(number: int, frame: FrameType | None) -> None:
+            if number in self._arrived:
+                signal.signal(number, before[signal.Signals(number)])
+                signal.raise_signal(number)
+            self._arrived.add(number)
+
+        for number in SIGNALS:
+            signal.signal(number, remember)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def counts(self) -> list[float]:
+        """1.0 for each of `SIGNALS` that is waiting, in their order; sums of it over processes tell who waits."""
+        return [float(number in self._arrived) for number in SIGNALS]
+
+    def deliver(self, counts: list[float]) -> None:
+        """Let the signals with a positive count, here or in another process, do now what they would have done."""
+        self._arrived.clear()
+        for number, count in zip(SIGNALS, counts, strict=True):
+            if count:
+                signal.raise_signal(number)

@@ -1,0 +1,254 @@
+"""What a model is taught on plain text: the next token, the hidden token, the missing span.
+
+An objective turns consecutive tokens into one row of inputs and labels. All randomness comes from the generator it is
+handed, so a sample of an epoch is the same row on every machine and after every resume.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmkit.errors import ConfigError
+from llmkit.train.samples import IGNORE, IntArray
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a batch: the model's arguments and, per output position, the id to predict or IGNORE."""
+
+    inputs: Mapping[str, IntArray]
+    labels: IntArray
+
+
+class Objective(Protocol):
+    """How a row is made from `reads` consecutive tokens, of which `advance` are new in each sample."""
+
+    @property
+    def reads(self) -> int: ...
+
+    @property
+    def advance(self) -> int: ...
+
+    @property
+    def least(self) -> int:
+        """Fewest tokens a row can be made of; a row of less than `reads` is padded, so that all have one shape."""
+        ...
+
+    def row(self, tokens: IntArray, random: np.random.Generator) -> Row: ...
+
+
+@dataclass(frozen=True)
+class NextToken:
+    """Causal language modelling: every position predicts the token after it, so each token is predicted once."""
+
+    length: int
+    least: int = 2
+    filler: int = 0
+    """Id at positions past the end of the data. Nothing attends to them and nothing is predicted there."""
+
+    @property
+    def reads(self) -> int:
+        return self.length + 1
+
+    @property
+    def advance(self) -> int:
+        return self.length
+
+    def row(self, tokens: IntArray, random: np.random.Generator) -> Row:
+        ids = np.full(self.length, self.filler, dtype=np.int64)
+        labels = np.full(self.length, IGNORE, dtype=np.int64)
+        count = len(tokens) - 1
+        ids[:count], labels[:count] = tokens[:-1], tokens[1:]
+        return Row({"input_ids": ids}, labels)
+
+
+@dataclass(frozen=True)
+class HiddenToken:
+    """Masked language modelling over whole words (BERT, arXiv:1810.04805; whole words: its repository's 2019 update).
+
+    Words are chosen at random; of their tokens 80% are shown as the mask token, 10% as a random token, 10% as they
+    are, and all are predicted. No special token is ever chosen.
+
+    Attributes:
+        length: tokens in a row, with the first (`cls`) and last (`sep`) token where the tokenizer has them.
+        mask: id of the mask token.
+        vocabulary: what `Vocabulary.of(tokenizer)` says of every id.
+        rate: share of words that is predicted; 15% in the paper.
+    """
+
+    length: int
+    mask: int
+    vocabulary: Vocabulary
+    cls: int | None = None
+    sep: int | None = None
+    rate: float = 0.15
+    least: int = 1
+
+    @property
+    def reads(self) -> int:
+        return self.length - (self.cls is not None) - (self.sep is not None)
+
+    @property
+    def advance(self) -> int:
+        return self.reads
+
+    def row(self, tokens: IntArray, random: np.random.Generator) -> Row:
+        text = self._framed(tokens)
+        chosen = self._chosen(text, random)
+        fate = random.random(len(text))
+        anything = (random.random(len(text)) * len(self.vocabulary.special)).astype(np.int64)
+        ids = np.where(fate < 0.8, self.mask, np.where(fate < 0.9, anything, text))
+        shown = np.full(self.length, self.mask, dtype=np.int64)
+        labels = np.full(self.length, IGNORE, dtype=np.int64)
+        attention = np.zeros(self.length, dtype=np.int64)
+        shown[: len(text)] = np.where(chosen, ids, text)
+        labels[: len(text)] = np.where(chosen, text, IGNORE)
+        attention[: len(text)] = 1
+        return Row({"input_ids": shown, "attention_mask": attention}, labels)
+
+    def _framed(self, tokens: IntArray) -> IntArray:
+        first = [] if self.cls is None else [self.cls]
+        last = [] if self.sep is None else [self.sep]
+        return np.concatenate([first, tokens, last]).astype(np.int64)
+
+    def _chosen(self, text: IntArray, random: np.random.Generator) -> NDArray[np.bool_]:
+        word = np.cumsum(self.vocabulary.starts_word(text)) - 1
+        draws = random.random(int(word[-1]) + 1)
+        special = self.vocabulary.special[text]
+        draws[word[special]] = 2.0
+        # The least draw is always taken, so that a short row has something to predict.
+        chosen: NDArray[np.bool_] = (draws <= max(self.rate, float(draws.min())))[word]
+        return chosen & ~special
+
+
+@dataclass(frozen=True)
+class MissingSpans:
+    """Span corruption as in T5 (arXiv:1910.10683, section 3.1.4): spans are cut out, and written after their sentinels.
+
+    15% of the tokens in spans of 3 on average. `x x [a b] y y y [c] z` is read as `x x S0 y y y S1 z EOS` and answered
+    with `S0 a b S1 c EOS`. The number of tokens read is the largest for which the corrupted text fits `length`, so
+    every row has the same shape.
+
+    Attributes:
+        length: tokens that the encoder sees.
+        sentinels: ids of the sentinel tokens in order of use.
+        start: id that the decoder's input begins with; T5 uses the pad token.
+    """
+
+    length: int
+    sentinels: tuple[int, ...]
+    eos: int
+    start: int
+    density: float = 0.15
+    mean_span: float = 3.0
+
+    def __post_init__(self) -> None:
+        if self.length < 8:
+            raise ConfigError(
+                f"a sequence length of {self.length} is too short to cut spans out of", mend="use 8 or more"
+            )
+        if self._spans > len(self.sentinels):
+            raise ConfigError(
+                f"a sequence length of {self.length} needs {self._spans} sentinel tokens, and the tokenizer has "
+                f"{len(self.sentinels)}",
+                mend="use a shorter sequence length, or a tokenizer with more sentinels",
+            )
+
+    @cached_property
+    def reads(self) -> int:
+        tokens = self.length
+        while self._encoded(tokens + 1) <= self.length:
+            tokens += 1
+        while self._encoded(tokens) > self.length:
+            tokens -= 1
+        return tokens
+
+    @property
+    def advance(self) -> int:
+        return self.reads
+
+    def row(self, tokens: IntArray, random: np.random.Generator) -> Row:
+        noise, spans = self._noise(len(tokens))
+        kept = _composition(len(tokens) - noise, spans, random)
+        cut = _composition(noise, spans, random)
+        shown: list[int] = []
+        answer: list[int] = []
+        at = 0
+        for sentinel, keep, drop in zip(self.sentinels, kept, cut, strict=False):
+            shown += [*tokens[at : at + keep], sentinel]
+            answer += [sentinel, *tokens[at + keep : at + keep + drop]]
+            at += keep + drop
+        labels = np.array([*answer, self.eos], dtype=np.int64)
+        decoder = np.concatenate([[self.start], labels[:-1]]).astype(np.int64)
+        return Row({"input_ids": np.array([*shown, self.eos], dtype=np.int64), "decoder_input_ids": decoder}, labels)
+
+    @property
+    def least(self) -> int:
+        return self.reads
+
+    @property
+    def _spans(self) -> int:
+        return self._noise(self.reads)[1]
+
+    def _noise(self, tokens: int) -> tuple[int, int]:
+        noise = min(max(round(tokens * self.density), 1), tokens - 1)
+        return noise, min(max(round(noise / self.mean_span), 1), tokens - noise)
+
+    def _encoded(self, tokens: int) -> int:
+        noise, spans = self._noise(tokens)
+        return tokens - noise + spans + 1
+
+
+def _composition(total: int, parts: int, random: np.random.Generator) -> list[int]:
+    """`total` as a sum of `parts` positive numbers, every such sum equally likely."""
+    cuts = np.sort(np.argsort(random.random(total - 1), kind="stable")[: parts - 1]) + 1
+    return [int(part) for part in np.diff(np.concatenate([[0], cuts, [total]]))]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What must be known of each id to mask whole words; three boolean arrays of the vocabulary's size."""
+
+    special: NDArray[np.bool_]
+    begins_inside: NDArray[np.bool_] = field(repr=False)
+    """The token's text begins as the middle of a word does: with a letter, a digit or part of a character."""
+    ends_inside: NDArray[np.bool_] = field(repr=False)
+
+    @classmethod
+    def of(cls, tokenizer: Any) -> Vocabulary:
+        """Read from any transformers tokenizer, by its tokens' text."""
+        special = np.zeros(len(tokenizer), dtype=bool)
+        special[tokenizer.all_special_ids] = True
+        texts = [_written(tokenizer, id_) for id_ in range(len(tokenizer))]
+        inside = np.array([bool(text) and _is_inside(text[0]) for text in texts])
+        ends = np.array([bool(text) and _is_inside(text[-1]) for text in texts])
+        return cls(special, inside & ~special, ends & ~special)
+
+    def starts_word(self, ids: IntArray) -> NDArray[np.bool_]:
+        """For each token whether a word starts with it; anything but a letter, digit or underscore stands alone."""
+        starts = np.ones(len(ids), dtype=bool)
+        starts[1:] = ~(self.begins_inside[ids[1:]] & self.ends_inside[ids[:-1]])
+        return starts
+
+
+def _written(tokenizer: Any, id_: int) -> str:
+    token = str(tokenizer.convert_ids_to_tokens(id_))
+    if token.startswith("##"):  # WordPiece marks what continues a word
+        return token[2:]
+    if token.startswith("▁"):  # SentencePiece marks what begins one, and decoding a lone token drops the mark
+        return " " + token[1:]
+    return str(tokenizer.decode([id_]))
+
+
+def _is_inside(character: str) -> bool:
+    # Scripts written without spaces have no such words: there each token stands alone. U+FFFD is part of a character
+    # whose other bytes are in the neighbouring tokens.
+    code = ord(character)
+    spaceless = 0x0E00 <= code <= 0x0EFF or 0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF or code >= 0x20000
+    return character == "�" or (not spaceless and (character.isalnum() or character == "_"))

@@ -1,0 +1,96 @@
+"""What a run decides before its first step: processes, device, precision, compilation, threads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, broadcast_object_list
+from torch import nn
+
+from llmkit.errors import UnavailableError
+from llmkit.train.options import Choices, TrainOptions
+from llmkit.train.precision import Probe, probe, resolve_device, threads_for
+
+_EARNS_COMPILE = 300.0
+"""Seconds of estimated training from which compiling pays: it costs about 20 s on 2 cores and saves a third."""
+_EFFICIENCY = 0.4
+"""Share of the probed GEMM speed that training of small models reaches; only compared with `_EARNS_COMPILE`."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Size of a run, to judge how long it will take."""
+
+    parameters: int
+    positions: int
+    """Over all steps, of one process."""
+    budget: float
+    """Seconds after which the run ends in any case; infinite without a time budget."""
+
+    def seconds(self, speed: Probe) -> float:
+        """By 6 FLOPs per parameter and position (arXiv:2001.08361, table 1, with the backward pass)."""
+        return min(self.budget, 6.0 * self.parameters * self.positions / (speed.best * 1e9 * _EFFICIENCY))
+
+
+def accelerator_for(device_name: str) -> Accelerator:
+    """One Accelerator for this process and device. Raises UnavailableError where the device is missing.
+
+    Precision is left to the loop: accelerate fixes it once per process, and its wrapper copies all outputs to float32.
+    """
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    device = resolve_device(device_name, local_rank)
+    state = AcceleratorState._shared_state
+    if state and state["device"].type != device.type:
+        # An earlier stage of this process used another device; accelerate keeps the first for ever otherwise.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
+    if accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED}:
+        raise UnavailableError(
+            f"{accelerator.distributed_type.value} cannot write llmkit's checkpoints yet",
+            mend="train with data parallelism only: torchrun, or an accelerate config without FSDP and DeepSpeed",
+        )
+    return accelerator
+
+
+def choose(options: TrainOptions, accelerator: Accelerator, work: Workload, stored: Choices | None) -> Choices:
+    """Settle what the options leave open; the main process measures, all obey. `stored` choices win on their device.
+
+    Raises:
+        UnavailableError: `compile` is on and there is no C++ compiler.
+    """
+    kind = accelerator.device.type
+    if stored is not None and stored.device == kind:
+        precision, compiled, threads = stored.precision, stored.compiled, stored.threads
+    else:
+        threads = threads_for(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+        torch.set_num_threads(threads)
+        speed = probe(accelerator.device)
+        precision = speed.precision if options.precision == "auto" else options.precision
+        long = work.seconds(speed) > _EARNS_COMPILE and _has_compiler() and kind != "mps"
+        compiled = long if options.compile == "auto" else options.compile == "on"
+    if compiled and not _has_compiler():
+        raise UnavailableError(
+            "compiling needs a C++ compiler, and none is installed", mend="install g++ or clang++, or use --compile off"
+        )
+    agreed = [Choices(kind, precision, compiled, threads, accelerator.num_processes)]
+    broadcast_object_list(agreed)
+    return agreed[0]
+
+
+def compile_blocks(model: nn.Module) -> None:
+    """Compile each repeated block of a model in place: one compilation serves all layers, and no name changes."""
+    for part in model.modules():
+        if isinstance(part, nn.ModuleList):
+            for block in part:
+                block.compile(dynamic=False)
+
+
+def _has_compiler() -> bool:
+    return any(shutil.which(name) for name in (os.environ.get("CXX", "g++"), "g++", "clang++", "cl"))
