@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +37,9 @@ def split_clusters(sizes: Mapping[str, int], options: SplitOptions) -> Splits:
     A cluster stays where it is when others come or go. Three exceptions, for the sake of small collections:
 
     - the largest cluster is trained on if it holds more than half of all text, or if nothing else would be;
-    - a split that the hash leaves empty gets the cluster whose size comes nearest to the share asked for;
-    - but never the largest: of one cluster nothing is held out, and of two there is no test split.
+    - a split that the hash leaves empty gets the cluster whose size comes nearest to the share asked for, but never
+      the last or the largest of those trained on; validation comes first and may take it from the test split;
+    - so of one cluster nothing is held out, and of two there is no test split.
 
     Args:
         sizes: characters per cluster id.
@@ -47,15 +48,23 @@ def split_clusters(sizes: Mapping[str, int], options: SplitOptions) -> Splits:
     if not sizes:
         return Splits(of, ())
     total = sum(sizes.values())
-    largest = max(sizes, key=lambda cluster: (sizes[cluster], cluster))
+    largest = _largest(sizes, sizes)
     if 2 * sizes[largest] > total or "train" not in of.values():
         of[largest] = "train"
     shares: dict[Split, float] = {"validation": options.validation, "test": options.test}
     for split, share in shares.items():
-        trained = [cluster for cluster in sizes if of[cluster] == "train" and cluster != largest]
-        if share > 0 and split not in of.values() and trained:
-            of[min(trained, key=lambda cluster: (abs(sizes[cluster] - share * total), cluster))] = split
+        if share > 0 and split not in of.values():
+            trained = [cluster for cluster in sizes if of[cluster] == "train"]
+            spare = [cluster for cluster in trained if cluster != _largest(sizes, trained)]
+            if not spare and split == "validation":
+                spare = [cluster for cluster in sizes if of[cluster] == "test"]
+            if spare:
+                of[min(spare, key=lambda cluster: (abs(sizes[cluster] - share * total), cluster))] = split
     return Splits(of, tuple(split for split, share in shares.items() if share > 0 and split not in of.values()))
+
+
+def _largest(sizes: Mapping[str, int], among: Iterable[str]) -> str:
+    return max(among, key=lambda cluster: (sizes[cluster], cluster))
 
 
 def _by_hash(cluster: str, options: SplitOptions) -> Split:

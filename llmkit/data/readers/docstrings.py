@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -96,7 +95,8 @@ def _pair(lines: Sequence[str], function: Function, options: DocstringOptions) -
     first, last = function.lineno, function.end_lineno or 0
     if start <= function.lineno or function.body[1].lineno <= end:
         return "irregular"  # the docstring shares a line with code, so it cannot be cut out by lines
-    source = textwrap.dedent("\n".join([*lines[first - 1 : start - 1], *lines[end:last]]))
+    indent = lines[first - 1][: function.col_offset]
+    source = "\n".join(line.removeprefix(indent) for line in (*lines[first - 1 : start - 1], *lines[end:last]))
     if len(source) > options.max_chars:
         return "too_long"
     docstring_line = next((n for n in range(start, end + 1) if summary in lines[n - 1]), start)
