@@ -1,0 +1,169 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from llmkit.data.chat import Example, Message
+from llmkit.data.examples import hold_out, read_examples
+from llmkit.data.split import SplitOptions
+from llmkit.errors import DataError, NotFoundError
+
+USER, ASSISTANT = Message("user", "Why?"), Message("assistant", "Because.")
+
+
+def jsonl(path: Path, *rows: object) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def turns(*roles: str) -> dict[str, object]:
+    return {"messages": [{"role": role, "content": f"from {role}"} for role in roles]}
+
+
+@pytest.mark.parametrize(
+    ("row", "form", "messages"),
+    [
+        ({"prompt": "Why?", "completion": "Because."}, "prompt", (USER, ASSISTANT)),
+        ({"prompt": "Why?", "response": "Because.", "id": 4}, "prompt", (USER, ASSISTANT)),
+        ({"question": "Why?", "answer": "Because."}, "prompt", (USER, ASSISTANT)),
+        (
+            {
+                "prompt": [{"role": "user", "content": "Why?"}],
+                "completion": [{"role": "assistant", "content": "Because."}],
+            },
+            "prompt",
+            (USER, ASSISTANT),
+        ),
+        (
+            {
+                "messages": [
+                    {"role": "system", "content": "Be terse."},
+                    {"role": "user", "content": "Why?"},
+                    {"role": "assistant", "content": "Because."},
+                ]
+            },
+            "messages",
+            (Message("system", "Be terse."), USER, ASSISTANT),
+        ),
+        (
+            {"conversations": [{"from": "human", "value": "Why?"}, {"from": "gpt", "value": "Because."}]},
+            "sharegpt",
+            (USER, ASSISTANT),
+        ),
+        (
+            {"system": "S", "conversations": [{"role": "user", "content": "Why?"}, {"role": "bot", "content": "x"}]},
+            "sharegpt",
+            (Message("system", "S"), USER, Message("assistant", "x")),
+        ),
+        ({"instruction": "Why?", "input": "", "output": "Because."}, "alpaca", (USER, ASSISTANT)),
+        (
+            {"instruction": "Add.", "input": "1 2", "output": "3"},
+            "alpaca",
+            (Message("user", "Add.\n\n1 2"), Message("assistant", "3")),
+        ),
+        ({"text": "Once upon a time."}, "text", (Message("assistant", "Once upon a time."),)),
+    ],
+)  # fmt: skip
+def test_every_way_of_writing_examples_becomes_messages(
+    tmp_path: Path, row: dict[str, object], form: str, messages: tuple[Message, ...]
+) -> None:
+    found = read_examples([jsonl(tmp_path / "a.jsonl", row)])
+    assert found.forms == {form: 1}
+    assert found.examples[0].messages == messages
+    assert (found.examples[0].source, found.examples[0].record) == (str(tmp_path / "a.jsonl"), "1")
+
+
+def test_tables_and_lists_are_read_as_well(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("prompt,completion\nWhy?,Because.\n", encoding="utf-8")
+    (tmp_path / "a.json").write_text(json.dumps([{"prompt": "Why?", "completion": "Because."}]), encoding="utf-8")
+    parquet.write_table(pa.table({"prompt": ["Why?"], "completion": ["Because."]}), tmp_path / "a.parquet")
+    found = read_examples([tmp_path / "a.csv", tmp_path / "a.json", tmp_path / "a.parquet"])
+    assert [example.messages for example in found.examples] == [(USER, ASSISTANT)] * 3
+
+
+BAD_ROWS: list[tuple[object, str, str]] = [
+    ("{oops", "bad_json", "not JSON"),
+    (turns("user", "user", "assistant"), "roles_out_of_order", "turn 2 is the user's, not the assistant's"),
+    (turns("assistant", "user"), "roles_out_of_order", "turn 1"),
+    (turns("user", "system", "assistant"), "roles_out_of_order", "turn 2"),
+    (turns("user"), "no_completion", "does not end"),
+    (turns(), "no_messages", "no messages"),
+    ({"messages": "hello"}, "bad_turns", "not a list"),
+    ({"messages": [{"role": "user"}]}, "bad_turns", "turn 1"),
+    ({"messages": [{"role": "robot", "content": "x"}]}, "unknown_role", "robot"),
+    (
+        {"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": " \n"}]},
+        "empty_turn",
+        "turn 2 (assistant) is empty",
+    ),
+    ({"messages": [{"role": "user", "content": ["x"]}]}, "not_text", "turn 1"),
+    ({"prompt": "x", "completion": "y"}, "mixed_forms", "written as prompt, and the file began with messages"),
+    ({"a": 1}, "unknown_form", "no known fields among a"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason", "detail"), BAD_ROWS)
+def test_a_bad_row_is_named_with_line_and_reason(tmp_path: Path, row: object, reason: str, detail: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", turns("user", "assistant"), row)
+    with pytest.raises(DataError, match="1 of 2 rows") as caught:
+        read_examples([path])
+    assert caught.value.where == f"{path}:2"
+    assert detail in caught.value.message
+    found = read_examples([path], on_bad="drop")
+    assert (len(found.examples), [drop.reason for drop in found.drops]) == (1, [reason])
+
+
+def test_several_bad_rows_are_listed_at_once(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "a.jsonl", turns("user", "assistant"), *[turns("user")] * 7)
+    with pytest.raises(DataError) as caught:
+        read_examples([path])
+    assert all(f"{path}:{line}:" in caught.value.message for line in range(2, 7))
+    assert "2 more" in caught.value.message
+
+
+def test_files_that_hold_no_examples_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        read_examples([tmp_path / "gone.jsonl"])
+    (tmp_path / "a.txt").write_text("hello")
+    with pytest.raises(DataError, match="not a file of examples"):
+        read_examples([tmp_path / "a.txt"])
+    with pytest.raises(DataError, match="no example"):
+        read_examples([jsonl(tmp_path / "b.jsonl")])
+    with pytest.raises(DataError, match="no example") as caught:
+        read_examples([jsonl(tmp_path / "c.jsonl", {"a": 1})], on_bad="drop")
+    assert "c.jsonl:1: no known fields" in str(caught.value.mend)
+
+
+def examples(prompts: list[str]) -> list[Example]:
+    return [
+        Example("/a.jsonl", str(n), (Message("user", prompt), Message("assistant", f"answer {n}")))
+        for n, prompt in enumerate(prompts)
+    ]
+
+
+@given(st.lists(st.sampled_from([f"question {n}" for n in range(30)]), min_size=1, max_size=80), st.integers(0, 9))
+def test_a_question_is_never_trained_on_and_tested_with(prompts: list[str], seed: int) -> None:
+    held = hold_out(examples(prompts), SplitOptions(0.2, 0.0, seed))
+    splits: dict[str, set[str | None]] = {}
+    for example in held.examples:
+        splits.setdefault(example.prompt[0].content, set()).add(example.split)
+    assert all(len(found) == 1 for found in splits.values())
+    assert held.distinct == len(splits)
+    assert held.missing == (len(splits) < 10)
+    assert ("validation" in set().union(*splits.values())) == (not held.missing)
+
+
+def test_sixty_four_equal_rows_are_all_trained_on() -> None:
+    held = hold_out(examples(["the same"] * 64), SplitOptions())
+    assert (held.missing, held.distinct, {example.split for example in held.examples}) == (True, 1, {"train"})
+
+
+def test_a_split_that_is_given_is_kept() -> None:
+    given_split = [Example("/a", str(n), (USER, ASSISTANT), "test" if n else "train") for n in range(3)]
+    held = hold_out(given_split, SplitOptions())
+    assert list(held.examples) == given_split
+    assert not held.missing
