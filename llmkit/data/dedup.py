@@ -68,7 +68,7 @@ class Clusters:
 def sketch(text: str) -> Sketch:
     """The sketch of a text; runs in worker processes, and is the same on every machine."""
     minhash = RMinHash(num_perm=BANDS * ROWS, seed=_SEED)
-    minhash.update(sorted(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS)))
+    minhash.update(list(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS)))
     values = array("I", minhash.digest()).tobytes()
     width = len(values) // BANDS
     bands = b"".join(
@@ -150,7 +150,7 @@ def _join_bucket(bucket: Sequence[int], groups: _Groups, hashes: Callable[[int],
 
 
 def _shingle_hashes(text: str) -> np.ndarray:
-    grams = sorted(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS))
+    grams = list(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS))
     return np.unique(np.asarray(RMinHash.hash_token_sets([grams])[0], dtype=np.uint64))
 
 
