@@ -1,0 +1,156 @@
+"""Searching one version of an index: BM25 and cosine, fused, with hits from many sources."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from llmkit.errors import UsageError
+from llmkit.retrieval.embed import Embedder, Vectors
+from llmkit.retrieval.language import Fusion
+from llmkit.retrieval.lexical import question_words
+from llmkit.retrieval.store import StoredChunk, View
+
+Mode = Literal["lexical", "dense", "hybrid"]
+
+CANDIDATES = 100
+"""Chunks that each of the two searches puts forward."""
+EXACT_CHUNKS = 100_000
+"""Up to here every vector is compared (see vectors.py for the figures)."""
+DISTINCT_SOURCES = 10
+
+
+class Nearest(Protocol):
+    """An approximate index of the vectors: cosines by row of `vectors`."""
+
+    def nearest(self, question: Vectors, most: int) -> dict[int, float]: ...
+
+
+class Hit(NamedTuple):
+    """A chunk found. `score` ranks (0 to 1 in hybrid mode); `bm25` is 0 where no word matched, `cosine` None without
+    vectors."""
+
+    chunk: StoredChunk
+    score: float
+    bm25: float
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class Searcher:
+    """Search over a view.
+
+    Attributes:
+        embedder: None for a lexical index.
+        fusion: weights of BM25, measured when the index was built.
+        near: opens the approximate index; asked only above `exact` chunks.
+    """
+
+    view: View
+    embedder: Embedder | None
+    fusion: Fusion
+    near: Callable[[], Nearest | None] = lambda: None
+    exact: int = EXACT_CHUNKS
+
+    def search(self, question: str, *, most: int = 10, mode: Mode = "hybrid") -> list[Hit]:
+        """The best hits, best first: at least `most` where there are as many, and at least ten distinct sources where there
+        are as many, so more than `most` if one source has many.
+
+        Raises:
+            UsageError: `mode` is dense and the index has no vectors.
+        """
+        if mode == "dense" and self.embedder is None:
+            raise UsageError("this index has no vectors", mend="use --search lexical, or build it with an embedder")
+        wanted = CANDIDATES
+        total = self.view.counts[1]
+        while True:
+            scores = self._scores(question, mode, max(wanted, most))
+            order = sorted(scores, key=lambda row: (-scores[row].score, row))
+            chosen = self._spread(order, most)
+            if chosen is not None or wanted >= total:
+                break
+            wanted *= 8
+        rows = chosen if chosen is not None else order
+        hits = self._hits(rows[: max(most, DISTINCT_SOURCES)] if chosen is None else rows, scores)
+        return self._filled(hits, most)
+
+    def _scores(self, question: str, mode: Mode, wanted: int) -> dict[int, _Scores]:
+        bm25 = self.view.lexical(question_words(question), wanted) if mode != "dense" else {}
+        cosines: dict[int, float] = {}
+        if mode != "lexical" and self.embedder is not None:
+            vector = self.embedder.encode([question], role="query")[0]
+            cosines = self._cosines(vector, wanted, list(bm25))
+        if not cosines:
+            return {row: _Scores(score, score, None) for row, score in bm25.items()}
+        weight = self.fusion.bm25_weight(question) if mode == "hybrid" else 0.0
+        return _fused(bm25, cosines, weight)
+
+    def _cosines(self, question: Vectors, wanted: int, also: Sequence[int]) -> dict[int, float]:
+        """Cosines of the `wanted` nearest chunks, and of those in `also`."""
+        near = self.near() if self.view.counts[1] > self.exact else None
+        if near is None:
+            rows, vectors = self.view.vectors
+            if not len(rows):
+                return {}
+            cosines = vectors @ question
+            best = np.argpartition(-cosines, min(wanted, len(rows) - 1))[:wanted]
+            listed = np.concatenate([best, np.flatnonzero(np.isin(rows, np.array(also, dtype=np.int64)))])
+            return {int(rows[n]): float(cosines[n]) for n in listed}
+        by_vector = near.nearest(question, wanted)
+        chunks = self.view.chunks_with(list(by_vector))
+        found = {row: cosine for vector, cosine in by_vector.items() for row in chunks.get(vector, ())}
+        rows, vectors = self.view.vectors_of([row for row in also if row not in found])
+        found.update(zip(rows.tolist(), (vectors @ question).tolist() if len(rows) else [], strict=True))
+        return found
+
+    def _spread(self, order: Sequence[int], most: int) -> list[int] | None:
+        """The first `most` rows, and after them the first of each further source up to ten sources; None if the rows are
+        too few for that."""
+        sources = self.view.sources_of(order)
+        chosen, seen = list(order[:most]), {sources[row] for row in order[:most]}
+        for row in order[most:]:
+            if len(seen) >= DISTINCT_SOURCES:
+                break
+            if sources[row] not in seen:
+                seen.add(sources[row])
+                chosen.append(row)
+        return chosen if len(seen) >= DISTINCT_SOURCES and len(chosen) >= most else None
+
+    def _hits(self, rows: Sequence[int], scores: Mapping[int, _Scores]) -> list[Hit]:
+        chunks = self.view.chunks(rows)
+        return [Hit(chunks[row], *scores[row]) for row in rows]
+
+    def _filled(self, hits: list[Hit], most: int) -> list[Hit]:
+        """Sources that matched nothing, last and with score 0, where fewer than ten did."""
+        seen = {hit.chunk.source for hit in hits}
+        if len(seen) >= DISTINCT_SOURCES:
+            return hits
+        missing = [row for source, row in self.view.sources(2 * DISTINCT_SOURCES) if source not in seen]
+        chunks = self.view.chunks(missing[: DISTINCT_SOURCES - len(seen)])
+        return hits + [Hit(chunk, 0.0, 0.0, None) for chunk in chunks.values()]
+
+
+class _Scores(NamedTuple):
+    score: float
+    bm25: float
+    cosine: float | None
+
+
+def _fused(bm25: Mapping[int, float], cosines: Mapping[int, float], weight: float) -> dict[int, _Scores]:
+    """Convex combination of min-max normalised scores (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for
+    Hybrid Retrieval"). No word in common is a BM25 of 0, which is its true minimum; the cosine's is that of the candidates.
+    """
+    top = max(bm25.values(), default=0.0) or 1.0
+    low, high = min(cosines.values()), max(cosines.values())
+    width = (high - low) or 1.0
+    fused = {}
+    for row, cosine in cosines.items():
+        lexical = bm25.get(row, 0.0)
+        score = weight * lexical / top + (1 - weight) * (cosine - low) / width
+        fused[row] = _Scores(score, lexical, cosine)
+    for row, lexical in bm25.items():
+        fused.setdefault(row, _Scores(weight * lexical / top, lexical, None))
+    return fused

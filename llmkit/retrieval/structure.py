@@ -1,0 +1,162 @@
+"""How a document is built: headings, code units, records. Blocks tile the text and say under which headings they stand."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+from llmkit.text.document import Document
+
+LONGEST_PARSED = 2_000_000
+"""Code points of Python that are parsed: `ast` needs some 300 bytes of memory for each byte of source."""
+
+_FENCE = re.compile(r"^[ ]{0,3}(`{3,}|~{3,})")
+_ATX = re.compile(r"^[ ]{0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
+_UNDERLINE = re.compile(r"^[ ]{0,3}(=+|-{2,})[ \t]*$")
+
+
+class Block(NamedTuple):
+    """`text[start:end]` under `headings`, outermost first. Lines of code are not joined into sentences."""
+
+    start: int
+    end: int
+    headings: tuple[str, ...]
+    code: bool = False
+
+
+def blocks(document: Document) -> list[Block]:
+    """Blocks of the document by its media type, in order; together they are the whole text."""
+    reader = READERS.get(document.media, _plain)
+    title = _title(document)
+    return [block for block in reader(document.text, (title,) if title else ()) if block.start < block.end]
+
+
+def _title(document: Document) -> str:
+    title = document.meta.get("title")
+    if isinstance(title, str) and title.strip():
+        return " ".join(title.split())
+    if document.record:
+        return ""
+    path = PurePosixPath(document.source.replace("\\", "/"))
+    # A package's module is known by its folder: json/__init__.py is json.
+    return path.parent.name if path.stem == "__init__" else path.stem
+
+
+def _plain(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+    yield Block(0, len(text), headings)
+
+
+def _lines(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+    yield Block(0, len(text), headings, code=True)
+
+
+def _markdown(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+    """One block per section; `#` inside a fenced block is no heading (CommonMark 0.31, ATX and setext headings)."""
+    path: list[tuple[int, str]] = []
+    start = offset = 0
+    fence = ""
+    previous = ""
+    for line in text.splitlines(keepends=True):
+        bare = line.rstrip("\r\n")
+        if opened := _FENCE.match(bare):
+            mark = opened.group(1)
+            if not fence:
+                fence = mark
+            elif mark[0] == fence[0] and len(mark) >= len(fence):
+                fence = ""
+        found = _heading(bare, previous) if not fence else None
+        if found is not None:
+            level, name, lines_back = found
+            begin = offset - lines_back
+            yield Block(start, begin, (*headings, *(title for _, title in path)))
+            path = [entry for entry in path if entry[0] < level] + [(level, name)]
+            start = begin
+        previous = line
+        offset += len(line)
+    yield Block(start, len(text), (*headings, *(title for _, title in path)))
+
+
+def _heading(line: str, previous: str) -> tuple[int, str, int] | None:
+    """Level, name, and how many code points before this line the heading begins."""
+    if atx := _ATX.match(line):
+        return len(atx.group(1)), atx.group(2), 0
+    under = _UNDERLINE.match(line)
+    name = previous.strip()
+    if under and name and not name.startswith(("#", ">", "-", "*", "|", "`")):
+        return (1 if under.group(1)[0] == "=" else 2), name, len(previous)
+    return None
+
+
+def _python(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+    """One block per function and method, one per class header, one per stretch of module code between them."""
+    tree = _parsed(text)
+    if tree is None:
+        yield from _lines(text, headings)
+        return
+    starts = _line_starts(text)
+    module = headings[-1] if headings else ""
+    cuts = [(0, "")]
+    for line, name in _units(tree, "", text, starts):
+        # `class A: pass; class B: pass` on one line: the second begins before the first one's last line is over.
+        cuts.append((max(cuts[-1][0], starts[line - 1]), name))
+    for (start, name), (end, _) in pairwise([*cuts, (len(text), "")]):
+        qualified = ".".join(part for part in (module, name) if part)
+        yield Block(start, end, (*headings[:-1], qualified) if qualified else headings, code=True)
+
+
+def _parsed(text: str) -> ast.Module | None:
+    if len(text) > LONGEST_PARSED:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _units(tree: ast.AST, outer: str, text: str, starts: list[int]) -> Iterator[tuple[int, str]]:
+    """(line at which it begins, qualified name) of each function and class, and of what follows each."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            name = f"{outer}.{node.name}" if outer else node.name
+            first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            yield _with_comments(first, text, starts), name
+            if isinstance(node, ast.ClassDef):
+                yield from _units(node, name, text, starts)
+            if node.end_lineno is not None and node.end_lineno < len(starts):
+                yield node.end_lineno + 1, outer
+        elif isinstance(node, ast.stmt | ast.ExceptHandler):
+            # Definitions stand under `if` and `try` as well.
+            yield from _units(node, outer, text, starts)
+
+
+def _with_comments(line: int, text: str, starts: list[int]) -> int:
+    """A comment right above a definition belongs to it."""
+    while line > 1 and text[starts[line - 2] : starts[line - 1]].lstrip().startswith("#"):
+        line -= 1
+    return line
+
+
+def _line_starts(text: str) -> list[int]:
+    # The lines that `ast` counts end at \n, \r\n and \r, as LineMap's do.
+    return [0, *(match.end() for match in re.finditer(r"\r\n?|\n", text))]
+
+
+READERS: Mapping[str, Callable[[str, tuple[str, ...]], Iterator[Block]]] = {
+    "text/markdown": _markdown,
+    "text/x-python": _python,
+    "text/x-script": _lines,
+    "text/x-c": _lines,
+    "text/x-shellscript": _lines,
+    "application/json": _lines,
+    "application/javascript": _lines,
+    "text/javascript": _lines,
+    "text/csv": _lines,
+    "text/x-log": _lines,
+}
