@@ -44,6 +44,8 @@ def make_reporter(*, quiet: bool, terminal: bool | None = None) -> Reporter:
 class _Speaker(Silent):
     """What the rich and the plain reporter share: everything but progress."""
 
+    quiet = False
+
     def __init__(self, console: Console) -> None:
         super().__init__()
         self.console = console

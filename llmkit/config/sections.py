@@ -56,3 +56,12 @@ class TrainOptions(Seeded):
     )
     compile: Literal["auto", "on", "off"] = option("auto", "auto compiles where the run is long enough to pay for it.")
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", keyed=False)
+
+
+class LoraOptions(Config):
+    """An adapter's shape: the values on which TRL, axolotl and LLaMA-Factory agree."""
+
+    rank: int = option(16, "Rank of the update.", ge=1)
+    alpha: int = option(32, "Scale of the update: alpha over the rank (over its square root for rslora).", ge=1)
+    dropout: float = option(0.0, "Dropout before the update.", ge=0, lt=1)
+    targets: tuple[str, ...] = option((), "Layers that are adapted, by name; else all linear ones of the family.")

@@ -15,6 +15,7 @@ from typing import Literal
 
 import ftfy
 
+from llmkit.config.sections import CleanOptions
 from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
 from llmkit.text.document import Document
@@ -43,21 +44,6 @@ _PROSE_LINE_ENDS = re.compile(r"\r\n?|[\v\f\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
 _MOST_BLANK_LINES = 2
 _BLANK_LINES = re.compile(rf"\n{{{_MOST_BLANK_LINES + 2},}}")
-
-
-@dataclass(frozen=True)
-class CleanOptions:
-    """How documents are normalised, and which are too short.
-
-    Attributes:
-        repair: undo wrong decodings (`Ã©` for `é`) in prose.
-        form: the Unicode normal form; NFKC also folds full-width and other compatibility forms.
-        min_chars: a document with fewer characters that are not whitespace is dropped.
-    """
-
-    repair: bool = True
-    form: Literal["NFC", "NFKC", "none"] = "NFC"
-    min_chars: int = 20
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast
 
+from llmkit.config.sections import SplitOptions
 from llmkit.data.chat import ROLES, Example, Message, Role
 from llmkit.data.dedup import exact_hash
 from llmkit.data.drops import Drop
 from llmkit.data.readers.records import USUAL_TEXT_FIELDS
 from llmkit.data.rows import ROW_FORMATS, BadRow, Row, format_of, read_rows
-from llmkit.data.split import SplitOptions, split_clusters
+from llmkit.data.split import split_clusters
 from llmkit.errors import DataError, NotFoundError
 
 Form = Literal["messages", "sharegpt", "alpaca", "prompt", "text"]
@@ -92,7 +93,7 @@ def read_examples(paths: Sequence[Path], *, on_bad: OnBad = "error") -> ExampleS
     return ExampleSet(examples, drops, forms)
 
 
-def hold_out(examples: Sequence[Example], options: SplitOptions) -> HeldOut:
+def hold_out(examples: Sequence[Example], options: SplitOptions, seed: int = 0) -> HeldOut:
     """Give each example a split by the hash of its prompt; those that have one keep it.
 
     Examples with the same prompt stay together, so that no question is trained on and tested with. If fewer than ten
@@ -104,7 +105,7 @@ def hold_out(examples: Sequence[Example], options: SplitOptions) -> HeldOut:
     sizes = Counter(clusters)
     if len(sizes) < _FEWEST_TO_HOLD_OUT:
         return HeldOut([replace(example, split="train") for example in examples], len(sizes), missing=True)
-    of = split_clusters(sizes, options).of
+    of = split_clusters(sizes, options, seed).of
     placed = [
         example if example.split else replace(example, split=of[cluster])
         for example, cluster in zip(examples, clusters, strict=True)

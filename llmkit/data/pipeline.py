@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from llmkit.config.sections import SplitOptions
 from llmkit.data.clean import Rule
 from llmkit.data.collect import Collected
 from llmkit.data.dataset import DatasetWriter
@@ -15,7 +16,7 @@ from llmkit.data.dedup import Clusters, Dropped, Sketch, find_duplicates
 from llmkit.data.drops import Drop
 from llmkit.data.engine import ordered_map
 from llmkit.data.prepare import PreparedFile, PrepareOptions, lost_file, prepare_file
-from llmkit.data.split import SPLITS, Split, SplitOptions, Splits, split_clusters
+from llmkit.data.split import SPLITS, Split, Splits, split_clusters
 from llmkit.data.spool import Spool
 from llmkit.errors import DataError
 from llmkit.reporting.reporter import Reporter
@@ -36,6 +37,7 @@ class CorpusOptions:
     drop_duplicates: Dropped = "near"
     similarity: float = 0.8
     split: SplitOptions = field(default_factory=SplitOptions)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def build_corpus(
             raise _nothing_left(collected, tally)
         clusters = find_duplicates(sketches, lambda index: spool[index].text, threshold=options.similarity)
         kept = _without_duplicates(spool, clusters, options.drop_duplicates, writer, tally)
-        splits = _split(spool, kept, clusters, options.split)
+        splits = _split(spool, kept, clusters, options)
         with reporter.progress("writing documents", len(kept), unit="documents") as progress:
             for index in kept:
                 document, split = spool[index], splits.of[clusters.ids[index]]
@@ -126,11 +128,11 @@ def _without_duplicates(
     return kept
 
 
-def _split(spool: Spool, kept: Sequence[int], clusters: Clusters, options: SplitOptions) -> Splits:
+def _split(spool: Spool, kept: Sequence[int], clusters: Clusters, options: CorpusOptions) -> Splits:
     sizes: Counter[str] = Counter()
     for index in kept:
         sizes[clusters.ids[index]] += len(spool[index].text)
-    return split_clusters(sizes, options)
+    return split_clusters(sizes, options.split, options.seed)
 
 
 class _Tally:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from llmkit.data.clean import Cleaned, CleanOptions, Rule, clean
+from llmkit.config.sections import CleanOptions
+from llmkit.data.clean import Cleaned, Rule, clean
 from llmkit.data.collect import SourceFile
 from llmkit.data.dedup import Sketch, sketch
 from llmkit.data.drops import Drop

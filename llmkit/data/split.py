@@ -7,17 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from llmkit.config.sections import SplitOptions
+
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
-
-
-@dataclass(frozen=True)
-class SplitOptions:
-    """Shares of the clusters (by count, on average) that are held out, and the seed that shuffles them."""
-
-    validation: float = 0.05
-    test: float = 0.05
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -31,7 +24,7 @@ class Splits:
     missing: tuple[Split, ...]
 
 
-def split_clusters(sizes: Mapping[str, int], options: SplitOptions) -> Splits:
+def split_clusters(sizes: Mapping[str, int], options: SplitOptions, seed: int = 0) -> Splits:
     """Give each cluster a split by the hash of its id and the seed.
 
     A cluster stays where it is when others come or go. Three exceptions, for the sake of small collections:
@@ -43,8 +36,9 @@ def split_clusters(sizes: Mapping[str, int], options: SplitOptions) -> Splits:
 
     Args:
         sizes: characters per cluster id.
+        seed: another one gives another split.
     """
-    of: dict[str, Split] = {cluster: _by_hash(cluster, options) for cluster in sizes}
+    of: dict[str, Split] = {cluster: _by_hash(cluster, options, seed) for cluster in sizes}
     if not sizes:
         return Splits(of, ())
     total = sum(sizes.values())
@@ -67,8 +61,8 @@ def _largest(sizes: Mapping[str, int], among: Iterable[str]) -> str:
     return max(among, key=lambda cluster: (sizes[cluster], cluster))
 
 
-def _by_hash(cluster: str, options: SplitOptions) -> Split:
-    digest = hashlib.blake2b(f"{options.seed}:{cluster}".encode(), digest_size=8).digest()
+def _by_hash(cluster: str, options: SplitOptions, seed: int) -> Split:
+    digest = hashlib.blake2b(f"{seed}:{cluster}".encode(), digest_size=8).digest()
     point = int.from_bytes(digest, "big") / 2**64
     if point < options.validation:
         return "validation"

@@ -15,7 +15,7 @@ from llmkit.reporting.blocks import Block, Style
 
 
 class Progress(Protocol):
-    """A bar that is open. `advance` counts units done; keyword facts (loss, rate) replace those shown beside the bar."""
+    """An open bar. `advance` counts units done; keyword facts (loss, rate) replace those shown beside it."""
 
     def advance(self, n: float = 1, **facts: object) -> None: ...
 
@@ -26,6 +26,11 @@ class Reporter(Protocol):
     @property
     def warnings(self) -> Sequence[str]:
         """All warnings so far, in order, without repeats; they end up in the recorded result."""
+        ...
+
+    @property
+    def quiet(self) -> bool:
+        """Whether it says nothing; a child process is then to be silent too."""
         ...
 
     def info(self, message: str, *, style: Style = "plain") -> None: ...
@@ -50,6 +55,8 @@ class _NoProgress:
 
 class Silent:
     """Says nothing, remembers warnings."""
+
+    quiet = True
 
     def __init__(self) -> None:
         self._warnings: list[str] = []

@@ -131,10 +131,13 @@ class Stage(Generic[C]):
     partners: Mapping[Kind, str] = field(default_factory=dict)
     resumable: bool = False
     renamable: bool = True
+    kind_of: Callable[[C], Kind] | None = None
+    """The kind, where it depends on the options (a full fine-tuning makes a model, not an adapter)."""
 
-    def names(self, name: str) -> dict[Kind, str]:
-        """The name of each kind of artifact that the command makes under `name`."""
-        return {self.kind: name, **{kind: f"{name}{suffix}" for kind, suffix in self.partners.items()}}
+    def names(self, cfg: C, name: str) -> dict[Kind, str]:
+        """The name of each kind of artifact that the command makes under `name`; the main one first."""
+        kind = self.kind_of(cfg) if self.kind_of else self.kind
+        return {kind: name, **{partner: f"{name}{suffix}" for partner, suffix in self.partners.items()}}
 
 
 @dataclass(frozen=True)
@@ -208,13 +211,14 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode) -> Plan:
     """
     inputs = stage.inputs(cfg, registry)
     name = cfg.name or stage.default_name(cfg, inputs)
-    if name is not None:
-        registry.check_free(name, stage.kind)
+    names = stage.names(cfg, name) if name is not None else {}
+    for kind, each in names.items():
+        registry.check_free(each, kind)
     chosen = identity(cfg) if stage.renamable else {**identity(cfg), "name": name}
     key = reuse_key(stage.name, stage.version, chosen, inputs.digests())
     if name is None:
         return Plan("run", "makes no artifact", None, key, inputs)
-    found = registry.find_by_key(key, stage.names(name))
+    found = registry.find_by_key(key, names)
     if found and not mode.force:
         return Plan("reuse", f"made before as {found[-1].ref}", name, key, inputs, found)
     if stage.resumable and not mode.restart and _interrupted(registry, key):
@@ -232,7 +236,7 @@ def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter
     started = datetime.now(UTC)
     planned = plan(stage, resolved.config, registry, mode)
     if planned.action == "reuse" and planned.name is not None:
-        found = registry.reuse(planned.key, stage.names(planned.name))
+        found = registry.reuse(planned.key, stage.names(resolved.config, planned.name))
         if found is not None:
             return Result(
                 stage.name,

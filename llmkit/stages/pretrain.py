@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +10,27 @@ from pydantic import model_validator
 
 from llmkit.config.base import option
 from llmkit.config.sections import TrainOptions
-from llmkit.errors import DataError, NotFoundError, UsageError
+from llmkit.errors import NotFoundError
+from llmkit.registry.artifact import Artifact
 from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block
+from llmkit.reporting.reporter import Reporter
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
+from llmkit.stages.jobs import Job, run_job
+from llmkit.stages.tokens import cached_tokens
+from llmkit.stages.training import Summary, curve, follow, samples
 
 if TYPE_CHECKING:
     from llmkit.data.tokens import TokenStore
-    from llmkit.train.records import StepRecord
-    from llmkit.train.samples import Samples
+    from llmkit.models.load import LoadedModel
+    from llmkit.train.batches import Windows
 
 DEFAULT_STEPS = 300
-PROMPT = "def "
-"""What the samples before and after go on from; a corpus without code has its own first words."""
+UNLIMITED_STEPS = 10**9
+"""Where only minutes are given: the schedule then follows the clock."""
+SAMPLE_TOKENS = 60
+PROMPT_TOKENS = 12
+"""How much of the first held-out document the samples before and after go on from."""
 
 
 class PretrainConfig(TrainOptions, StageConfig):
@@ -52,5 +59,168 @@ class PretrainConfig(TrainOptions, StageConfig):
         return self.steps or (UNLIMITED_STEPS if self.minutes else DEFAULT_STEPS)
 
 
-UNLIMITED_STEPS = 10**9
-"""Where only minutes are given: the schedule then follows the clock."""
+def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
+    """The dataset, and the tokenizer that was made with it or that goes with the model to go on from."""
+    data = registry.resolve(cfg.data, "dataset")
+    found = {"data": data}
+    if cfg.init:
+        found["init"] = registry.resolve(cfg.init, "model")
+    if cfg.tokenizer:
+        found["tokenizer"] = registry.resolve(cfg.tokenizer, "tokenizer", "model")
+    elif not cfg.init:
+        found["tokenizer"] = _partner(data, registry)
+    return Inputs(found)
+
+
+def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
+    """Encode if nobody has, train (in as many processes as asked for), and hand the model over."""
+    from llmkit.data.dataset import Dataset
+
+    dataset = Dataset.open(found.artifacts["data"].path)
+    dataset.require("text")
+    tokenizer = found.artifacts.get("tokenizer", found.artifacts.get("init"))
+    assert tokenizer is not None  # noqa: S101  # inputs() found one of the two
+    tokens = cached_tokens(ctx, dataset, tokenizer.path)
+    paths = {"tokens": tokens.folder, "tokenizer": tokenizer.path}
+    if "init" in found.artifacts:
+        paths["init"] = found.artifacts["init"].path
+    summary = run_job(Job("pretrain", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
+    payload = {key: summary[key] for key in ("evaluations", "samples", "parameters")}
+    made = Made("model", ctx.work / "model")
+    return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
+
+
+def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
+    """The training itself, in each process; the main one saves the model. Called by `run_job`."""
+    from llmkit.data.tokens import TokenStore
+    from llmkit.train.loop import train
+
+    cfg, store = job.config, TokenStore.open(job.paths["tokens"])
+    loaded = _model(job)
+    training = _windows(cfg, store, loaded, "train", shuffle=True)
+    held_out = _windows(cfg, store, loaded, "validation", shuffle=False) if store.counts["validation"].tokens else None
+    options = cfg.model_copy(update={"steps": cfg.budget()})
+    records = train(loaded.model, training, options, validation=held_out, directory=job.work / "checkpoints")
+    prompt = _prompt(loaded, store)
+    shown = {}
+    summary = Summary()
+    for record, summary in follow(records, cfg.budget(), reporter, job.work / "steps.jsonl"):
+        if record.step == 0:
+            shown["before"] = _sample(loaded, prompt, cfg.seed)
+    shown["after"] = _sample(loaded, prompt, cfg.seed)
+    if job.is_main:
+        _save(loaded, job.work)
+    per_token = _bytes_per_token(store)
+    return {
+        "evaluations": summary.evaluations,
+        "samples": shown,
+        "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
+        "metrics": summary.metrics(per_token),
+        "resumed_from": summary.resumed_from,
+        "device": summary.choices.get("device"),
+    }
+
+
+def _partner(data: Artifact, registry: Registry) -> Artifact:
+    """The tokenizer that `preprocess` published together with the dataset."""
+    for ref in (*(data.manifest.completes or ()), f"{data.name}-tokenizer"):
+        try:
+            return registry.resolve(ref, "tokenizer")
+        except NotFoundError:
+            continue
+    raise NotFoundError(
+        f"the dataset {data.ref} has no tokenizer of its own",
+        mend="name one by --tokenizer, or make the dataset again without --tokenizer none",
+    )
+
+
+def _model(job: Job[PretrainConfig]) -> LoadedModel:
+    from llmkit.models.build import SpecialIds, new_model
+    from llmkit.models.families import family
+    from llmkit.models.load import LoadedModel, load_model, load_tokenizer
+
+    cfg = job.config
+    if "init" in job.paths:
+        return load_model(job.paths["init"])
+    tokenizer = load_tokenizer(job.paths["tokenizer"])
+    model = new_model(
+        cfg.family,
+        cfg.size,
+        vocab_size=len(tokenizer),
+        ids=SpecialIds.of(tokenizer),
+        sequence_length=cfg.sequence_length,
+        seed=cfg.seed,
+    )
+    row = family(cfg.family)
+    return LoadedModel(model, tokenizer, row, row.objective, cfg.sequence_length)
+
+
+def _windows(cfg: PretrainConfig, store: TokenStore, loaded: LoadedModel, split: Any, *, shuffle: bool) -> Windows:
+    from llmkit.train.batches import Windows
+    from llmkit.train.objectives import objective_for
+
+    objective = objective_for(loaded.objective, loaded.tokenizer, cfg.sequence_length)
+    return Windows(store.tokens(split), objective, seed=cfg.seed, shuffle=shuffle)
+
+
+def _prompt(loaded: LoadedModel, store: TokenStore) -> str:
+    split = "validation" if store.counts["validation"].tokens else "train"
+    return str(loaded.tokenizer.decode(store.tokens(split)[:PROMPT_TOKENS].tolist()))
+
+
+def _sample(loaded: LoadedModel, prompt: str, seed: int) -> str:
+    """What the model says now: a continuation, or, for a model that fills gaps, the words it would put in one."""
+    from llmkit.generation.local import LocalModel
+    from llmkit.generation.sampling import Sampling
+    from llmkit.generation.scoring import fill_mask
+
+    local = LocalModel(loaded.model, loaded.tokenizer, loaded.objective)
+    was_training = loaded.model.training
+    loaded.model.eval()
+    try:
+        if loaded.objective == "masked":
+            gap = prompt + loaded.tokenizer.mask_token
+            return f"{gap}: {', '.join(fill.text for fill in fill_mask(local, gap)[0])}"
+        return prompt + local.generate(prompt, Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)).text
+    finally:
+        loaded.model.train(was_training)
+
+
+def _save(loaded: LoadedModel, folder: Path) -> None:
+    import shutil
+
+    out = folder / "model"
+    shutil.rmtree(out, ignore_errors=True)
+    loaded.model.save_pretrained(out)
+    loaded.tokenizer.save_pretrained(out)
+
+
+def _bytes_per_token(store: TokenStore) -> float | None:
+    count = store.counts["validation"]
+    return count.bytes / count.tokens if count.tokens else None
+
+
+def show(payload: Mapping[str, Any]) -> Sequence[Block]:
+    """The held-out curve, a verdict in words, and a sample before and after."""
+    return [*curve(payload), *samples(payload)]
+
+
+def headline(payload: Mapping[str, Any]) -> str:
+    """`5.6 M parameters, held-out loss 8.96 -> 3.71`."""
+    size = f"{payload['parameters'] / 1e6:.1f} M parameters"
+    losses = [evaluation["loss"] for evaluation in payload["evaluations"]]
+    return f"{size}, held-out loss {losses[0]:.2f} -> {losses[-1]:.2f}" if losses else size
+
+
+STAGE = Stage(
+    name="pretrain",
+    version=1,
+    kind="model",
+    config=PretrainConfig,
+    inputs=inputs,
+    run=run,
+    default_name=lambda cfg, found: f"{found.artifacts['data'].name}-{cfg.family}-{cfg.size}",
+    show=show,
+    headline=headline,
+    resumable=True,
+)

@@ -44,7 +44,9 @@ class Summary:
         if record.resumed_from is not None:
             self.resumed_from = record.resumed_from
             self.choices = vars(record.choices)
-        self.evaluations = [{"step": e.step, "loss": e.loss, "nll": e.nll, "tokens": e.tokens} for e in record.evaluations]
+        self.evaluations = [
+            {"step": e.step, "loss": e.loss, "nll": e.nll, "tokens": e.tokens} for e in record.evaluations
+        ]
 
     @property
     def rate(self) -> float:
@@ -66,7 +68,9 @@ class Summary:
         return found
 
 
-def follow(records: Iterator[StepRecord], steps: int, reporter: Reporter, log: Path) -> Iterator[tuple[StepRecord, Summary]]:
+def follow(
+    records: Iterator[StepRecord], steps: int, reporter: Reporter, log: Path
+) -> Iterator[tuple[StepRecord, Summary]]:
     """Pass the loop's records on, showing a bar and writing each step to `log` (JSON lines)."""
     summary = Summary()
     first = next(records)
@@ -79,7 +83,10 @@ def follow(records: Iterator[StepRecord], steps: int, reporter: Reporter, log: P
     device = summary.choices["device"]
     reporter.info(f"on {device} in {precision}, {processes} process{'es' if processes > 1 else ''}", style="dim")
     yield first, summary
-    with log.open("a", encoding="utf-8") as file, reporter.progress("training", steps, unit="steps", done=first.step) as bar:
+    with (
+        log.open("a", encoding="utf-8") as file,
+        reporter.progress("training", steps, unit="steps", done=first.step) as bar,
+    ):
         done = first.step
         for record in records:
             summary.take(record)

@@ -19,7 +19,7 @@ class Span(NamedTuple):
     start: int
     end: int
 
-    def __len__(self) -> int:  # type: ignore[override]  # the length of the text, not of the tuple
+    def __len__(self) -> int:
         return self.end - self.start
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data.clean import Cleaned, CleanOptions, clean, normalise
+from llmkit.config.sections import CleanOptions
+from llmkit.data.clean import Cleaned, clean, normalise
 from llmkit.data.drops import Drop
 from llmkit.text.document import Document
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from llmkit.config.sections import SplitOptions
 from llmkit.data.chat import Example, Message
 from llmkit.data.examples import hold_out, read_examples
-from llmkit.data.split import SplitOptions
 from llmkit.errors import DataError, NotFoundError
 
 USER, ASSISTANT = Message("user", "Why?"), Message("assistant", "Because.")
@@ -147,7 +147,7 @@ def examples(prompts: list[str]) -> list[Example]:
 
 @given(st.lists(st.sampled_from([f"question {n}" for n in range(30)]), min_size=1, max_size=80), st.integers(0, 9))
 def test_a_question_is_never_trained_on_and_tested_with(prompts: list[str], seed: int) -> None:
-    held = hold_out(examples(prompts), SplitOptions(0.2, 0.0, seed))
+    held = hold_out(examples(prompts), SplitOptions(validation=0.2, test=0.0), seed)
     splits: dict[str, set[str | None]] = {}
     for example in held.examples:
         splits.setdefault(example.prompt[0].content, set()).add(example.split)

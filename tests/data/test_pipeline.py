@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from llmkit.data.clean import CleanOptions
+from llmkit.config.sections import CleanOptions, SplitOptions
 from llmkit.data.collect import collect
 from llmkit.data.dataset import DOCUMENTS, DROPS, REPORT, Dataset
 from llmkit.data.pairs import build_docstring_pairs
 from llmkit.data.pipeline import CorpusOptions, DatasetResult, build_corpus
 from llmkit.data.prepare import PrepareOptions
 from llmkit.data.readers.docstrings import DocstringOptions
-from llmkit.data.split import SplitOptions
 from llmkit.errors import DataError, StorageError
 from llmkit.reporting.reporter import Silent
 
@@ -97,7 +96,9 @@ def test_the_number_of_workers_does_not_change_a_byte(
 
 def test_near_duplicates_never_straddle_a_split_when_they_are_kept(messy: Path, tmp_path: Path) -> None:
     for seed in range(8):
-        build(messy, tmp_path / str(seed), drop_duplicates="none", split=SplitOptions(0.3, 0.3, seed))
+        build(
+            messy, tmp_path / str(seed), drop_duplicates="none", split=SplitOptions(validation=0.3, test=0.3), seed=seed
+        )
         splits: dict[str, set[str]] = {}
         for each in Dataset.open(tmp_path / str(seed)).documents():
             splits.setdefault(each.cluster, set()).add(each.split)
@@ -154,7 +155,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(messy: Path, tmp_pat
 
 def test_pairs_inherit_the_split_of_their_file_and_do_not_repeat(tmp_path: Path) -> None:
     collected = collect(["python:stdlib"], include=["/s*.py", "json/**", "/t*.py"])
-    options = CorpusOptions(PrepareOptions(clean=CleanOptions()), split=SplitOptions(0.2, 0.1))
+    options = CorpusOptions(PrepareOptions(clean=CleanOptions()), split=SplitOptions(validation=0.2, test=0.1))
     build_corpus(collected, tmp_path / "corpus", options, workers=1, reporter=Silent())
     corpus = Dataset.open(tmp_path / "corpus")
     result = build_docstring_pairs(corpus, tmp_path / "pairs", DocstringOptions(), workers=1, reporter=Silent())

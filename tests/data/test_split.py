@@ -3,20 +3,23 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data.split import SplitOptions, split_clusters
+from llmkit.config.sections import SplitOptions
+from llmkit.data.split import split_clusters
 
 sizes = st.dictionaries(st.text("0123456789abcdef", min_size=1, max_size=8), st.integers(1, 10_000), max_size=30)
 
 
 def test_the_shares_are_those_asked_for() -> None:
-    found = Counter(split_clusters({f"c{n}": 100 for n in range(20_000)}, SplitOptions(0.1, 0.05)).of.values())
+    found = Counter(
+        split_clusters({f"c{n}": 100 for n in range(20_000)}, SplitOptions(validation=0.1, test=0.05)).of.values()
+    )
     assert abs(found["validation"] / 20_000 - 0.1) < 0.01
     assert abs(found["test"] / 20_000 - 0.05) < 0.01
 
 
 def test_another_seed_gives_another_split() -> None:
     clusters = {f"c{n}": 1 for n in range(200)}
-    assert split_clusters(clusters, SplitOptions(seed=1)).of != split_clusters(clusters, SplitOptions(seed=2)).of
+    assert split_clusters(clusters, SplitOptions(), 1).of != split_clusters(clusters, SplitOptions(), 2).of
 
 
 def test_a_cluster_stays_where_it_is_when_others_come() -> None:
@@ -28,7 +31,7 @@ def test_a_cluster_stays_where_it_is_when_others_come() -> None:
 
 @given(sizes, st.integers(0, 50))
 def test_small_collections_have_something_to_train_on_and_to_validate_with(clusters: dict[str, int], seed: int) -> None:
-    splits = split_clusters(clusters, SplitOptions(seed=seed))
+    splits = split_clusters(clusters, SplitOptions(), seed)
     found = set(splits.of.values())
     assert set(splits.of) == set(clusters)
     if clusters:
@@ -41,7 +44,7 @@ def test_small_collections_have_something_to_train_on_and_to_validate_with(clust
 
 @given(sizes, st.integers(0, 50))
 def test_what_is_most_of_the_text_is_trained_on(clusters: dict[str, int], seed: int) -> None:
-    splits = split_clusters(clusters, SplitOptions(seed=seed)).of
+    splits = split_clusters(clusters, SplitOptions(), seed).of
     for cluster, size in clusters.items():
         if 2 * size > sum(clusters.values()):
             assert splits[cluster] == "train"

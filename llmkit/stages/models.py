@@ -1,0 +1,130 @@
+"""Models as inputs: what a reference names, and how it is loaded with its adapter and tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmkit.errors import DataError, NotFoundError, UsageError
+from llmkit.registry.artifact import Artifact
+from llmkit.registry.digests import input_digest
+from llmkit.registry.refs import EndpointRef, HubRef, PathRef, parse
+from llmkit.registry.shelf import find_input
+from llmkit.registry.store import Registry
+from llmkit.registry.values import digest_of
+from llmkit.stages.base import Inputs, Raw
+
+if TYPE_CHECKING:
+    from llmkit.generation.endpoint import EndpointModel
+    from llmkit.generation.local import LocalModel
+    from llmkit.models.load import LoadedModel
+
+BASE = "base"
+
+
+def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
+    """What a model reference names: an artifact (of an adapter also its base), a folder, the Hub, an endpoint.
+
+    Raises:
+        NotFoundError: it is not there, or an adapter's base is gone.
+        UsageError: it is no model.
+    """
+    parsed = parse(ref)
+    if isinstance(parsed, PathRef):
+        folder = parsed.path
+        if not folder.is_dir():
+            raise NotFoundError(f"no model folder at {ref}", mend="give a folder with config.json and safetensors")
+        return Inputs(raw={role: Raw(ref, input_digest([folder], root=folder).digest, folder)})
+    if isinstance(parsed, HubRef | EndpointRef):
+        # Neither says what it holds before it is used: the name is all there is to know it by.
+        return Inputs(raw={role: Raw(str(parsed), digest_of(str(parsed)), parsed)})
+    artifact = registry.resolve(ref, "model", "adapter")
+    if artifact.kind == "model":
+        return Inputs({role: artifact})
+    return Inputs({role: artifact, _base_role(role): base_of(artifact, registry)})
+
+
+def base_of(adapter: Artifact, registry: Registry) -> Artifact:
+    """The model an adapter was made for, known by its digest.
+
+    Raises:
+        NotFoundError: it is not in the registry any more.
+    """
+    for used in adapter.manifest.inputs:
+        if used.role in (BASE, "model"):
+            found = find_input(registry.layout, used)
+            if found is None:
+                raise NotFoundError(
+                    f"the base of {adapter.ref}, {used.ref} ({used.digest[:12]}), is not in the registry",
+                    mend="make it again with the same options, or restore it",
+                )
+            return found if found.kind == "model" else base_of(found, registry)
+    raise DataError(f"{adapter.ref} does not say what its base is", where=str(adapter.path))
+
+
+def is_endpoint(found: Inputs, role: str = "model") -> bool:
+    """Whether the model of this role is behind an endpoint."""
+    return role in found.raw and isinstance(found.raw[role].value, EndpointRef)
+
+
+def load(found: Inputs, role: str = "model", *, trainable: bool = False) -> LoadedModel:
+    """The model of a role with its adapter and tokenizer, in float32 on the CPU.
+
+    Raises:
+        UsageError: it is an endpoint, whose weights are elsewhere.
+        DataError: a file is damaged; it is named.
+    """
+    from llmkit.models.load import load_model
+
+    if role in found.artifacts:
+        artifact = found.artifacts[role]
+        base = found.artifacts.get(_base_role(role))
+        if base is not None:
+            return load_model(base.path, adapter=artifact.path, trainable=trainable)
+        return load_model(artifact.path)
+    return load_model(folder_of(found.raw[role]))
+
+
+def folder_of(raw: Raw) -> Path:
+    """The local folder of a model that is no artifact; from the Hub it is fetched."""
+    if isinstance(raw.value, EndpointRef):
+        raise UsageError(
+            f"{raw.ref} answers over the network; its weights are not here",
+            mend="name a model of the registry or the Hub",
+        )
+    if isinstance(raw.value, HubRef):
+        from llmkit.models.hub import fetch
+
+        return fetch(raw.value.repo, revision=raw.value.revision)
+    folder: Path = raw.value
+    return folder
+
+
+def generator(found: Inputs, role: str = "model", *, device: str = "auto") -> LocalModel | EndpointModel:
+    """The model of a role as something that writes text.
+
+    Raises:
+        UnavailableError: the device or the endpoint is not there.
+    """
+    if is_endpoint(found, role):
+        from llmkit.generation.endpoint import EndpointModel
+
+        ref: Any = found.raw[role].value
+        return EndpointModel(ref.base_url, ref.model)
+    return local(load(found, role), device=device)
+
+
+def local(loaded: LoadedModel, *, device: str = "auto") -> LocalModel:
+    """A loaded model on its device, ready to generate and to score.
+
+    Raises:
+        UnavailableError: this machine has no such device.
+    """
+    from llmkit.generation.local import LocalModel
+    from llmkit.train.precision import resolve_device
+
+    return LocalModel(loaded.model.to(resolve_device(device)), loaded.tokenizer, loaded.objective)
+
+
+def _base_role(role: str) -> str:
+    return BASE if role == "model" else f"{role}-{BASE}"
