@@ -222,12 +222,17 @@ class Vocabulary:
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary:
-        """Read from any transformers tokenizer, by its tokens' text."""
+        """Read from any tokenizer of transformers' fast kind, by its tokens' text."""
         special = np.zeros(len(tokenizer), dtype=bool)
         special[tokenizer.all_special_ids] = True
-        texts = [_written(tokenizer, id_) for id_ in range(len(tokenizer))]
-        inside = np.array([bool(text) and _is_inside(text[0]) for text in texts])
-        ends = np.array([bool(text) and _is_inside(text[-1]) for text in texts])
+        tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
+        if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":  # it marks what continues a word itself
+            inside = np.array([token.startswith("##") for token in tokens])
+            ends = np.ones_like(inside)
+        else:
+            texts = [_written(tokenizer, id_, token) for id_, token in enumerate(tokens)]
+            inside = np.array([bool(text) and _is_inside(text[0]) for text in texts])
+            ends = np.array([bool(text) and _is_inside(text[-1]) for text in texts])
         return cls(special, inside & ~special, ends & ~special)
 
     def starts_word(self, ids: IntArray) -> NDArray[np.bool_]:
@@ -237,13 +242,9 @@ class Vocabulary:
         return starts
 
 
-def _written(tokenizer: Any, id_: int) -> str:
-    token = str(tokenizer.convert_ids_to_tokens(id_))
-    if token.startswith("##"):  # WordPiece marks what continues a word
-        return token[2:]
-    if token.startswith("▁"):  # SentencePiece marks what begins one, and decoding a lone token drops the mark
-        return " " + token[1:]
-    return str(tokenizer.decode([id_]))
+def _written(tokenizer: Any, id_: int, token: str) -> str:
+    # SentencePiece marks what begins a word, and decoding a lone token drops the mark.
+    return " " + token[1:] if token.startswith("▁") else str(tokenizer.decode([id_]))
 
 
 def _is_inside(character: str) -> bool:
