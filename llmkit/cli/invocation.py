@@ -114,7 +114,18 @@ def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> 
     reporter = make_reporter(quiet=call.quiet or call.json)
     result = execute(stage, resolved, registry, reporter, mode)
     print_result(stage, result, as_json=call.json, quiet=call.quiet)
-    return stage.gate(result.payload)
+    return gate_code(stage, result)
+
+
+def gate_code(stage: Stage[Any], result: Result) -> int:
+    """0, or the exit code of the gates that the result fails, which are named on stderr."""
+    failed = stage.gate(result.payload)
+    if failed is None:
+        return 0
+    from llmkit.cli.edge import show_error
+
+    show_error(failed, as_json=False)
+    return failed.exit_code
 
 
 def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: bool = False) -> None:

@@ -45,7 +45,7 @@ COMMAND = run
 
 def _execute(chain: list[Link], mode: Mode, *, as_json: bool, quiet: bool) -> int:
     from llmkit.cli.console import make_reporter
-    from llmkit.cli.invocation import print_result
+    from llmkit.cli.invocation import gate_code, print_result
 
     registry = open_registry()
     reporter = make_reporter(quiet=quiet or as_json)
@@ -55,9 +55,8 @@ def _execute(chain: list[Link], mode: Mode, *, as_json: bool, quiet: bool) -> in
     for link, result in run_chain(chain, registry, reporter, mode):
         done.append((link, result))
         print_result(link.stage, result, as_json=as_json, quiet=quiet)
-        code = link.stage.gate(result.payload)
-        if code:
-            worst = code
+        worst = gate_code(link.stage, result)
+        if worst:
             break
     if not as_json:
         _overview(done, time.monotonic() - started)

@@ -18,6 +18,7 @@ from typing import Any, Generic, Literal, TypeVar
 from llmkit.config.base import identity, option
 from llmkit.config.resolve import Resolved
 from llmkit.config.sections import Seeded
+from llmkit.errors import GateError
 from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
 from llmkit.registry.digests import reuse_key
 from llmkit.registry.provenance import git_state, package_versions
@@ -113,7 +114,8 @@ class Stage(Generic[C]):
         show: the result's payload as blocks for people; the same for a fresh and for a reused result.
         kind: of the artifact it makes; `partners` come along under the name with a suffix.
         headline: the result in a few words, for an overview of many.
-        gate: exit code for a finished result, from its payload (eval's gates).
+        gate: what a finished result fails, from its payload (eval's gates).
+        deliver: writes what the options ask for outside the registry, for a reused result too.
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
         renamable: whether a finished result can be reused under another name; an index's name is its store's.
     """
@@ -127,7 +129,8 @@ class Stage(Generic[C]):
     default_name: Callable[[C, Inputs], str | None]
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
     headline: Callable[[Mapping[str, Any]], str]
-    gate: Callable[[Mapping[str, Any]], int] = lambda payload: 0
+    gate: Callable[[Mapping[str, Any]], GateError | None] = lambda payload: None
+    deliver: Callable[[C, Sequence[Artifact]], None] = lambda cfg, artifacts: None
     partners: Mapping[Kind, str] = field(default_factory=dict)
     resumable: bool = False
     renamable: bool = True
@@ -235,46 +238,63 @@ def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter
     """
     started = datetime.now(UTC)
     planned = plan(stage, resolved.config, registry, mode)
-    if planned.action == "reuse" and planned.name is not None:
-        found = registry.reuse(planned.key, stage.names(resolved.config, planned.name))
-        if found is not None:
-            return Result(
-                stage.name,
-                found[::-1],
-                True,
-                None,
-                found[-1].manifest.metrics,
-                (),
-                _since(started),
-                _recorded(found[-1]),
-            )
+    result = _reused(stage, resolved.config, planned, registry, started)
+    if result is None:
+        result = _run(stage, resolved, planned, Run(registry, reporter, mode, started))
+    stage.deliver(resolved.config, result.artifacts)
+    return result
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one execution has besides its plan."""
+
+    registry: Registry
+    reporter: Reporter
+    mode: Mode
+    started: datetime
+
+
+def _reused(stage: Stage[C], cfg: C, planned: Plan, registry: Registry, started: datetime) -> Result | None:
+    """The finished result that answers, under the name that was asked for."""
+    if planned.action != "reuse" or planned.name is None:
+        return None
+    found = registry.reuse(planned.key, stage.names(cfg, planned.name))
+    if found is None:
+        return None
+    main = found[-1]
+    return Result(stage.name, found[::-1], True, None, main.manifest.metrics, (), _since(started), _recorded(main))
+
+
+def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Result:
     published: list[Artifact] = []
-    with _workspace(planned, registry, mode) as work:
-        outcome = stage.run(resolved.config, planned.inputs, Context(registry, reporter, work))
-        for made in outcome.made:
-            draft = _draft(stage, resolved, planned, outcome, made, reporter.warnings, started)
+    with _workspace(planned, run) as work:
+        outcome = stage.run(resolved.config, planned.inputs, Context(run.registry, run.reporter, work))
+        for made in outcome.made if planned.name is not None else ():
+            draft = _draft(stage, resolved, planned, run, (outcome, made))
             last = made is outcome.made[-1]
             if last:
                 _record(made.directory, outcome.payload)
+            # Until the last one closes the run, nothing of it counts as finished.
             completes = tuple(artifact.ref for artifact in published) if last else None
-            published.append(registry.publish(made.directory, draft.model_copy(update={"completes": completes})))
+            published.append(run.registry.publish(made.directory, draft.model_copy(update={"completes": completes})))
     return Result(
         stage.name,
         published[::-1],
         False,
         outcome.resumed_from,
         outcome.metrics,
-        reporter.warnings,
-        _since(started),
+        run.reporter.warnings,
+        _since(run.started),
         outcome.payload,
     )
 
 
-def _workspace(planned: Plan, registry: Registry, mode: Mode) -> AbstractContextManager[Path]:
+def _workspace(planned: Plan, run: Run) -> AbstractContextManager[Path]:
     """What makes an artifact works where an interruption leaves it; what only answers needs no registry to write to."""
     if planned.name is None:
         return _scratch()
-    return registry.workspace(planned.key, restart=mode.restart)
+    return run.registry.workspace(planned.key, restart=run.mode.restart)
 
 
 @contextmanager
@@ -283,15 +303,8 @@ def _scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-def _draft(  # a manifest gathers what everyone knows
-    stage: Stage[C],
-    resolved: Resolved[C],
-    planned: Plan,
-    outcome: Outcome,
-    made: Made,
-    warnings: Sequence[str],
-    started: datetime,
-) -> Draft:
+def _draft(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run, result: tuple[Outcome, Made]) -> Draft:
+    outcome, made = result
     return Draft(
         kind=made.kind,
         name=f"{planned.name}{made.suffix}",
@@ -305,9 +318,9 @@ def _draft(  # a manifest gathers what everyone knows
         packages=package_versions(),
         device=outcome.device,
         seed=resolved.config.seed,
-        started=started,
+        started=run.started,
         metrics=dict(made.metrics or outcome.metrics),
-        warnings=tuple(warnings),
+        warnings=tuple(run.reporter.warnings),
         schema=made.schema,
     )
 

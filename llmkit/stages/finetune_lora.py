@@ -53,7 +53,7 @@ class FinetuneConfig(TrainOptions, StageConfig):
     sequence_length: int = option(0, "Longest example in tokens; 0: the model's context.", ge=0)
     over_length: Literal["error", "drop", "truncate", "split"] = option("error", "What happens to longer examples.")
     bad_rows: Literal["error", "drop"] = option("error", "What happens to rows that are no examples.")
-    split: SplitOptions = SplitOptions()
+    validation: float = option(0.1, "Share of the examples held out, where the data have no splits.", ge=0, lt=1)
     processes: int = option(1, "Processes to train with on this machine.", ge=1, keyed=False)
 
     @model_validator(mode="before")
@@ -146,7 +146,7 @@ def _examples(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
     read = read_examples([found.raw["data"].value], on_bad=cfg.bad_rows)
     if read.drops:
         ctx.reporter.warn(f"{len(read.drops)} rows are no examples and were dropped")
-    held = hold_out(read.examples, cfg.split, seed=cfg.seed)
+    held = hold_out(read.examples, SplitOptions(validation=cfg.validation, test=0.0), cfg.seed)
     if held.missing:
         ctx.reporter.warn(
             f"only {held.distinct} distinct examples: none is held out, nothing will say what was learned"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llmkit.errors import LlmkitError
 from llmkit.registry.artifact import Artifact
 from llmkit.registry.store import Registry
 from llmkit.registry.upkeep import verify
+from llmkit.stages.knowledge import rows_as_published
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,8 @@ def verify_all(registry: Registry, refs: Sequence[str]) -> list[Problem]:
 
 
 def _rows(registry: Registry, artifact: Artifact) -> list[Problem]:
-    from llmkit.retrieval.store import verify_rows
-
     store = registry.store_path(artifact.name)
-    return [Problem(artifact.ref, "row", found) for found in verify_rows(store, artifact.path)]
+    try:
+        return [Problem(artifact.ref, found, str(store)) for found in rows_as_published(artifact, store)]
+    except LlmkitError as error:
+        return [Problem(artifact.ref, error.message, error.where or str(store))]
