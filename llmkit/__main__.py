@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    # Set before anything can import the libraries that read them: no telemetry, no fork warnings, no stray progress bars.
+    # Set before anything imports the libraries that read them: no telemetry, no fork warnings, no stray bars.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

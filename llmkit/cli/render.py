@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from textwrap import indent
 
 from rich import box
 from rich.console import Console, ConsoleRenderable, Group
-from rich.padding import Padding
 from rich.style import Style as RichStyle
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -33,7 +33,7 @@ def draw(block: Block) -> ConsoleRenderable:
             return Text(inert(text), style=STYLES[style])
         case Quote(body, title, link):
             head = Text(inert(title), style=RichStyle(bold=True, link=link or None))
-            quoted = Padding(Text(inert(body)), (0, 0, 0, 2))
+            quoted = Text(indent(inert(body), "  "))
             return Group(head, quoted) if title else quoted
         case Table():
             return _table(block)

@@ -33,11 +33,12 @@ class SplitOptions(Config):
 class TrainOptions(Seeded):
     """What a training run does. The defaults are those of a small model trained from scratch.
 
-    Sources: nanoGPT's pretraining (betas 0.9/0.95, weight decay 0.1, clip 1.0, floor a tenth) and its recipe for very
-    small models (lr 1e-3).
+    Sources: nanoGPT's pretraining (betas 0.9/0.95, weight decay 0.1, clip 1.0, floor a tenth of the peak) and its
+    recipe for very small models (lr 1e-3).
     """
 
-    steps: int | None = option(None, "Optimizer steps of the whole run, and the length of its schedule.", ge=1)
+    steps: int = option(0, "Optimizer steps, and the length of the schedule; 0: as the other budgets say.", ge=0)
+    samples: int = option(0, "End after so many samples, with a short last step; 0: after the last step.", ge=0)
     minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)
     batch_size: int = option(16, "Samples per optimizer step, over all processes.", ge=1)
     micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
@@ -45,7 +46,8 @@ class TrainOptions(Seeded):
     schedule: Literal["cosine", "linear", "constant", "wsd"] = option("cosine", "Shape of the learning rate.")
     warmup: float = option(0.1, "Share of the run that warms up.", ge=0, lt=1)
     floor: float = option(0.1, "Share of the peak learning rate at the end of a decaying schedule.", ge=0, le=1)
-    betas: tuple[float, ...] = option((0.9, 0.95), "AdamW's two averages.", min_length=2, max_length=2)
+    beta1: float = option(0.9, "AdamW's average of gradients.", ge=0, lt=1)
+    beta2: float = option(0.95, "AdamW's average of their squares.", ge=0, lt=1)
     weight_decay: float = option(0.1, "AdamW's decay, on matrices only.", ge=0)
     clip: float = option(1.0, "Largest gradient norm; 0: any.", ge=0)
     eval_every: int = option(100, "Steps between evaluations on the held-out part; 0: before and after only.", ge=0)

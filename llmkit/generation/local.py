@@ -16,9 +16,10 @@ import torch
 from jinja2 import TemplateError
 
 from llmkit.errors import DataError, UsageError
-from llmkit.generation.prompts import Message, defuse, plain_prompt
+from llmkit.generation.prompts import Message, plain_prompt
 from llmkit.generation.sampling import GREEDY, Detokenizer, FinishReason, Generation, Sampling, StopStrings, TextStream
 from llmkit.models.families import Objective
+from llmkit.text.control import defused_messages, special_tokens
 
 _NO_LIMIT = 1_000_000
 """transformers writes 1e30 where a tokenizer knows no limit."""
@@ -64,7 +65,7 @@ class LocalModel:
     @cached_property
     def special_tokens(self) -> tuple[str, ...]:
         """Control tokens: as parts of a message they are text and must not act."""
-        return tuple(token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special)
+        return special_tokens(self.tokenizer)
 
     @property
     def prefix_id(self) -> int:
@@ -173,7 +174,7 @@ class LocalModel:
         return ids
 
     def _defused(self, messages: Sequence[Message]) -> list[dict[str, str]]:
-        return [{**message, "content": defuse(message["content"], self.special_tokens)} for message in messages]
+        return defused_messages(messages, self.tokenizer)
 
     @cached_property
     def _ends(self) -> frozenset[int]:

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from llmkit.config.sections import LoraOptions
 from llmkit.errors import DataError, RunError
 from llmkit.models.families import Objective, family_of_type
 
@@ -24,23 +25,6 @@ _TASKS: dict[Objective, TaskType | None] = {
 }
 _TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
 """Largest allowed merging error, as a share of the largest logit: rounding over a few dozen layers."""
-
-
-@dataclass(frozen=True)
-class LoraOptions:
-    """An adapter's shape: r 16, alpha 32, all linear layers, no dropout (the defaults of TRL, axolotl, LLaMA-Factory).
-
-    Attributes:
-        method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
-            learns magnitudes apart (arXiv:2402.09353).
-        targets: names of the layers that are adapted; empty takes all linear ones of the family.
-    """
-
-    method: Method = "lora"
-    rank: int = 16
-    alpha: int = 32
-    dropout: float = 0.0
-    targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -60,8 +44,14 @@ class AdapterCheck:
     tolerance: float
 
 
-def attach(model: PreTrainedModel, objective: Objective, options: LoraOptions, *, seed: int) -> PeftModel:
+def attach(
+    model: PreTrainedModel, objective: Objective, options: LoraOptions, *, method: Method = "lora", seed: int
+) -> PeftModel:
     """Put a new LoRA adapter on a model and freeze the rest. It changes nothing until it is trained.
+
+    Args:
+        method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
+            learns magnitudes apart (arXiv:2402.09353).
 
     Raises:
         DataError: the model has no layer with one of the target names.
@@ -74,8 +64,8 @@ def attach(model: PreTrainedModel, objective: Objective, options: LoraOptions, *
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
         target_modules=targets,
-        use_rslora=options.method == "rslora",
-        use_dora=options.method == "dora",
+        use_rslora=method == "rslora",
+        use_dora=method == "dora",
         # GPT-2's layers are Conv1D, which keep their weights transposed.
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),
     )

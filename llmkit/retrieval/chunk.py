@@ -119,7 +119,7 @@ def _chunk(document: Document, heading: str, span: Span) -> Chunk:
 
 
 def _pieces(text: str, tiled: Sequence[Block], count: CountTokens, most: int) -> list[list[_Piece]]:
-    """For each block the pieces that are never cut: paragraphs (lines of code), or sentences, or words where too long."""
+    """For each block the pieces that stay whole: paragraphs (lines of code), or sentences, or words where too long."""
     found: list[list[_Piece]] = [[] for _ in tiled]
     open_: list[tuple[int, Span]] = []
     for n, block in enumerate(tiled):

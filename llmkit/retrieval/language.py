@@ -32,6 +32,10 @@ class Fusion:
     def bm25_weight(self, question: str) -> float:
         return self.unspaced if has_unspaced(question) else self.spaced
 
+    def knows(self, question: str) -> bool:
+        """Whether the encoder knows the language of this question, as far as its script tells."""
+        return self.bm25_weight(question) == KNOWN_WEIGHT
+
     def to_json(self) -> dict[str, float]:
         return {"spaced": self.spaced, "unspaced": self.unspaced}
 

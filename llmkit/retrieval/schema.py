@@ -63,8 +63,8 @@ def connect(folder: Path, *, write: bool) -> sqlite3.Connection:
                 raise NotFoundError("no index here", where=str(folder), mend="build one with `llmkit index`")
             db = _open_to_read(path)
         _check(db, path)
-    # Lone surrogates (undecodable file names) are valid in Python and not in SQLite: text goes in as `stored` bytes, which
-    # the statements cast, and comes out here.
+    # Lone surrogates (undecodable file names) are valid in Python and not in SQLite: text goes in as `stored` bytes,
+    # which the statements cast, and comes out here.
     db.text_factory = lambda data: data.decode("utf-8", "surrogatepass")
     return db
 

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from llmkit.errors import UsageError
+from llmkit.retrieval.bert import one_thread
 from llmkit.retrieval.embed import Embedder, Vectors
 from llmkit.retrieval.language import Fusion
 from llmkit.retrieval.lexical import question_words
@@ -56,8 +57,8 @@ class Searcher:
     exact: int = EXACT_CHUNKS
 
     def search(self, question: str, *, most: int = 10, mode: Mode = "hybrid") -> list[Hit]:
-        """The best hits, best first: at least `most` where there are as many, and at least ten distinct sources where there
-        are as many, so more than `most` if one source has many.
+        """The best hits, best first: at least `most` where there are as many, and at least ten distinct sources where
+        there are as many, so more than `most` if one source has many.
 
         Raises:
             UsageError: `mode` is dense and the index has no vectors.
@@ -95,7 +96,8 @@ class Searcher:
             rows, vectors = self.view.vectors
             if not len(rows):
                 return {}
-            cosines = vectors @ question
+            with one_thread():
+                cosines = vectors @ question
             best = np.argpartition(-cosines, min(wanted, len(rows) - 1))[:wanted]
             listed = np.concatenate([best, np.flatnonzero(np.isin(rows, np.array(also, dtype=np.int64)))])
             return {int(rows[n]): float(cosines[n]) for n in listed}
@@ -107,8 +109,8 @@ class Searcher:
         return found
 
     def _spread(self, order: Sequence[int], most: int) -> list[int] | None:
-        """The first `most` rows, and after them the first of each further source up to ten sources; None if the rows are
-        too few for that."""
+        """The first `most` rows, and after them the first of each further source up to ten sources; None if the rows
+        are too few for that."""
         sources = self.view.sources_of(order)
         chosen, seen = list(order[:most]), {sources[row] for row in order[:most]}
         for row in order[most:]:
@@ -141,8 +143,7 @@ class _Scores(NamedTuple):
 
 def _fused(bm25: Mapping[int, float], cosines: Mapping[int, float], weight: float) -> dict[int, _Scores]:
     """Convex combination of min-max normalised scores (Bruch, Gai and Ingber 2023, "An Analysis of Fusion Functions for
-    Hybrid Retrieval"). No word in common is a BM25 of 0, which is its true minimum; the cosine's is that of the candidates.
-    """
+    Hybrid Retrieval"). No word in common is a BM25 of 0, its true minimum; the cosine's is that of the candidates."""
     top = max(bm25.values(), default=0.0) or 1.0
     low, high = min(cosines.values()), max(cosines.values())
     width = (high - low) or 1.0

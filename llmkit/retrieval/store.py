@@ -1,4 +1,4 @@
-"""What an index holds, seen through one of its versions. SQLite is the truth; everything else can be rebuilt from it."""
+"""What an index holds, seen through one of its versions. SQLite is the truth; all else can be rebuilt from it."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class View:
         """In how many chunks each term stands."""
         with guarded(self.folder):
             self._db.execute("CREATE VIRTUAL TABLE IF NOT EXISTS temp.vocabulary USING fts5vocab(main, words, row)")
-            found = {term: 0 for term in terms}
+            found = dict.fromkeys(terms, 0)
             for term in found:
                 row = self._db.execute("SELECT doc FROM temp.vocabulary WHERE term = ?", (term,)).fetchone()
                 found[term] = int(row[0]) if row else 0
@@ -124,9 +124,7 @@ class View:
         """BM25 of the best chunks that hold any of `words`, best first (FTS5's: k1 1.2, b 0.75)."""
         if not words:
             return {}
-        sql = (
-            "SELECT rowid, -rank FROM words WHERE words MATCH ? AND rank MATCH ? ORDER BY rank LIMIT ?"  # noqa: S608
-        )
+        sql = "SELECT rowid, -rank FROM words WHERE words MATCH ? AND rank MATCH ? ORDER BY rank LIMIT ?"
         fetch = most
         with guarded(self.folder):
             while True:
@@ -179,7 +177,7 @@ class View:
         with guarded(self.folder):
             for marks, part in _in_parts(rows):
                 for row in self._db.execute(sql.format(marks), part):
-                    found[row[0]] = StoredChunk(*row[:6], Span(row[6], row[7]), *row[8:])
+                    found[row[0]] = StoredChunk._make([*row[:6], Span(row[6], row[7]), *row[8:]])
         return found
 
     def sources_of(self, rows: Sequence[int]) -> dict[int, str]:
@@ -232,7 +230,7 @@ class View:
 def versions(db: sqlite3.Connection) -> list[VersionInfo]:
     """Finished versions, oldest first."""
     rows = db.execute("SELECT version, created, documents, chunks, info FROM versions ORDER BY version")
-    return [VersionInfo(*row[:4], json.loads(row[4])) for row in rows]
+    return [VersionInfo(version, *facts, info=json.loads(info)) for version, *facts, info in rows]
 
 
 def count_rows(db: sqlite3.Connection, version: int) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""How a document is built: headings, code units, records. Blocks tile the text and say under which headings they stand."""
+"""How a document is built: headings and code units. Blocks tile the text and say under which headings they stand."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Block(NamedTuple):
 
 def blocks(document: Document) -> list[Block]:
     """Blocks of the document by its media type, in order; together they are the whole text."""
-    reader = READERS.get(document.media, _plain)
+    reader = READERS.get(document.media) or (_lines if document.media.startswith("text/x-") else _plain)
     title = _title(document)
-    return [block for block in reader(document.text, (title,) if title else ()) if block.start < block.end]
+    return [block for block in reader(document, (title,) if title else ()) if block.start < block.end]
 
 
 def _title(document: Document) -> str:
@@ -47,16 +47,17 @@ def _title(document: Document) -> str:
     return path.parent.name if path.stem == "__init__" else path.stem
 
 
-def _plain(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
-    yield Block(0, len(text), headings)
+def _plain(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
+    yield Block(0, len(document.text), headings)
 
 
-def _lines(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
-    yield Block(0, len(text), headings, code=True)
+def _lines(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
+    yield Block(0, len(document.text), headings, code=True)
 
 
-def _markdown(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+def _markdown(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
     """One block per section; `#` inside a fenced block is no heading (CommonMark 0.31, ATX and setext headings)."""
+    text = document.text
     path: list[tuple[int, str]] = []
     start = offset = 0
     fence = ""
@@ -92,14 +93,19 @@ def _heading(line: str, previous: str) -> tuple[int, str, int] | None:
     return None
 
 
-def _python(text: str, headings: tuple[str, ...]) -> Iterator[Block]:
+def _python(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
     """One block per function and method, one per class header, one per stretch of module code between them."""
+    text = document.text
     tree = _parsed(text)
     if tree is None:
-        yield from _lines(text, headings)
+        yield from _lines(document, headings)
         return
     starts = _line_starts(text)
     module = headings[-1] if headings else ""
+    package = PurePosixPath(document.source.replace("\\", "/")).parent.name
+    if package.isidentifier() and not document.record and package != module:
+        # Most questions name the package: `asyncio.gather` stands in asyncio/tasks.py.
+        module = f"{package}.{module}"
     cuts = [(0, "")]
     for line, name in _units(tree, "", text, starts):
         # `class A: pass; class B: pass` on one line: the second begins before the first one's last line is over.
@@ -148,15 +154,12 @@ def _line_starts(text: str) -> list[int]:
     return [0, *(match.end() for match in re.finditer(r"\r\n?|\n", text))]
 
 
-READERS: Mapping[str, Callable[[str, tuple[str, ...]], Iterator[Block]]] = {
-    "text/markdown": _markdown,
+READERS: Mapping[str, Callable[[Document, tuple[str, ...]], Iterator[Block]]] = {
     "text/x-python": _python,
-    "text/x-script": _lines,
-    "text/x-c": _lines,
-    "text/x-shellscript": _lines,
+    "text/markdown": _markdown,
+    "text/x-rst": _markdown,
+    "text/x-tex": _plain,
     "application/json": _lines,
     "application/javascript": _lines,
-    "text/javascript": _lines,
-    "text/csv": _lines,
-    "text/x-log": _lines,
 }
+"""By media type. Of the others, what is `text/x-…` is source code, cut by lines; the rest is prose."""

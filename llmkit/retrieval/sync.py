@@ -52,9 +52,9 @@ def sync(
     """
     live = writer.live()
     by_source: dict[str, list[int]] = {}
-    for known in live.values():
-        by_source.setdefault(known.source, []).append(known.row)
-    gone = {known.row for known in live.values()}
+    for stored in live.values():
+        by_source.setdefault(stored.source, []).append(stored.row)
+    gone = {stored.row for stored in live.values()}
     touched: dict[int, Stamp] = {}
     batch: list[Incoming] = []
     size = 0

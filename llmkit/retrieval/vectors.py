@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -39,7 +38,7 @@ BATCH = 5_461
 
 
 class ChromaVectors:
-    """One encoder's vectors of one index in Chroma. Ids are rows of SQLite's `vectors`, so equal texts are one point."""
+    """One encoder's vectors of one index in Chroma. Ids are rows of SQLite's `vectors`: equal texts are one point."""
 
     def __init__(self, folder: Path, digest: str, *, server: str | None = None) -> None:
         """
@@ -68,7 +67,7 @@ class ChromaVectors:
         self._disconnect()
 
     def in_step(self) -> bool:
-        """Whether Chroma holds exactly SQLite's vectors: nothing journalled, as many points, and the newest one equal."""
+        """Whether Chroma holds SQLite's vectors: nothing journalled, as many points, and the newest one equal."""
         if self._db.execute("SELECT 1 FROM journal WHERE space = ? LIMIT 1", (self._space,)).fetchone():
             return False
         try:
@@ -116,7 +115,9 @@ class ChromaVectors:
         return self._server or str(self._folder / CHROMA)
 
     def _play(self) -> Iterator[int]:
-        gone = self._db.execute("SELECT vector FROM journal WHERE space = ? AND op = 'remove'", (self._space,)).fetchall()
+        gone = self._db.execute(
+            "SELECT vector FROM journal WHERE space = ? AND op = 'remove'", (self._space,)
+        ).fetchall()
         for start in range(0, len(gone), BATCH):
             self._collection.delete(ids=[str(row) for (row,) in gone[start : start + BATCH]])
         self._forget("remove")

@@ -1,4 +1,4 @@
-"""Changing an index: one writer at a time, one transaction per batch, and a version that is seen only when it is whole."""
+"""Changing an index: one writer at a time, one transaction per batch, and a version that is seen when it is whole."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def open_writer(
 
 
 class Writer:
-    """Builds the next version. Until `publish`, readers see nothing of it; a killed writer's successor goes on with it."""
+    """Builds the next version. Until `publish` readers see nothing of it; a killed writer's successor goes on."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Writer:
         """Every document of the newest state, by its id."""
         sql = "SELECT id, row, digest, source, size, changed_ns FROM documents WHERE removed IS NULL"
         with guarded(self.folder):
-            return {row[0]: Live(*row[1:4], Stamp(*row[4:])) for row in self.db.execute(sql)}
+            return {row[0]: Live(row[1], row[2], row[3], Stamp(row[4], row[5])) for row in self.db.execute(sql)}
 
     def without_vector(self, texts: Sequence[str]) -> list[str]:
         """Those of `texts` that were never embedded, each once."""

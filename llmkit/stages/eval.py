@@ -105,7 +105,7 @@ def read_suites(files: Sequence[str]) -> Suite:
         NotFoundError: a file is not there.
         ConfigError: with everything that is wrong with them, each with file and line.
     """
-    from llmkit.evaluation.tasks import Suite
+    from llmkit.evaluation.tasks import KINDS, Suite
 
     tasks: list[Any] = []
     problems: list[Problem] = []
@@ -114,8 +114,7 @@ def read_suites(files: Sequence[str]) -> Suite:
         try:
             Suite.model_validate(file.values)
         except ValidationError as error:
-            kinds = {task.get("kind") for task in file.values if isinstance(task, dict)} if file.values else set()
-            problems += translate(error, lambda path: file.where(tuple(p for p in path if p not in kinds)))  # noqa: B023
+            problems += translate(error, lambda path: file.where(tuple(p for p in path if p not in KINDS)))  # noqa: B023
         else:
             tasks += file.values
     raise_problems(problems, mend="a suite is a list of tasks, each with a `kind`: see docs/eval.md")
@@ -148,7 +147,7 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     ]
     blocks: list[Block] = [Table(("task", "metric", "value", "95% interval", "items"), rows, "", frozenset({2, 3, 4}))]
     for comparison in payload["comparisons"]:
-        rows = [
+        differences = [
             (
                 metric,
                 f"{d['value']:+.4g}",
@@ -159,10 +158,10 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
             )
             for metric, d in comparison["differences"].items()
         ]
-        if rows:
+        if differences:
             title = f"{comparison['task']} against {payload['baseline']}, item by item"
             columns = ("metric", "difference", "95% interval", "p", "items better", "worse")
-            blocks.append(Table(columns, rows, title, frozenset({1, 2, 3, 4, 5})))
+            blocks.append(Table(columns, differences, title, frozenset({1, 2, 3, 4, 5})))
     blocks += [Line(note, "dim") for note in payload["notes"]]
     for gate in payload["gates"]:
         mark, style = MARKS[gate["outcome"]]

@@ -48,7 +48,7 @@ class FinetuneConfig(TrainOptions, StageConfig):
     epochs: float = option(3.0, "Passes over the examples, where no --steps are given.", gt=0)
     lr: float = option(ADAPTER_LR, f"Peak learning rate; {FULL_LR:g} where all weights are trained.", gt=0)
     floor: float = option(0.0, "Share of the peak learning rate at the end.", ge=0, le=1)
-    betas: tuple[float, ...] = option((0.9, 0.999), "AdamW's two averages.", min_length=2, max_length=2)
+    beta2: float = option(0.999, "AdamW's average of squared gradients.", ge=0, lt=1)
     weight_decay: float = option(0.0, "AdamW's decay, on matrices only.", ge=0)
     sequence_length: int = option(0, "Longest example in tokens; 0: the model's context.", ge=0)
     over_length: Literal["error", "drop", "truncate", "split"] = option("error", "What happens to longer examples.")
@@ -108,15 +108,15 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     validation = None
     if held_out.examples:
         validation = Padded(held_out.examples, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=False)
-    steps = cfg.steps or max(1, round(cfg.epochs * len(padded) / cfg.batch_size))
-    options = cfg.model_copy(update={"steps": steps})
+    options = _budget(cfg, len(padded))
     shown = list(dataset.examples("validation"))[:SHOWN]
     answers: dict[str, list[str]] = {}
     records = train(model, padded, options, validation=validation, directory=job.work / "checkpoints")
     summary = Summary()
-    for record, summary in follow(records, steps, reporter, job.work / "steps.jsonl"):
+    for record, latest in follow(records, options.steps, reporter, job.work / "steps.jsonl"):
         if record.step == 0:
             answers["base"] = _answers(cfg, loaded, model, shown)
+        summary = latest
     answers["tuned"] = _answers(cfg, loaded, model, shown)
     check = _save_and_prove(cfg, job, loaded, model, training.examples) if job.is_main else None
     return {
@@ -132,6 +132,14 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
+
+
+def _budget(cfg: FinetuneConfig, examples: int) -> FinetuneConfig:
+    """The options with a number of steps: as given, or whole passes over the examples, to the very last one."""
+    if cfg.steps:
+        return cfg
+    samples = max(1, round(cfg.epochs * examples))
+    return cfg.model_copy(update={"steps": -(-samples // cfg.batch_size), "samples": samples})
 
 
 def _examples(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
@@ -185,11 +193,11 @@ def _prepared(cfg: FinetuneConfig, job: Job[FinetuneConfig], loaded: LoadedModel
 
     if cfg.method == "full":
         if "adapter" in job.paths:
-            return _all_trainable(loaded.model.merge_and_unload())  # type: ignore[operator]  # a PeftModel has it
+            return _all_trainable(loaded.model.merge_and_unload())
         return loaded.model
     if "adapter" in job.paths:
         return loaded.model
-    return attach(loaded.model, loaded.objective, cfg.lora, method=cfg.method, seed=cfg.seed)  # type: ignore[arg-type]
+    return attach(loaded.model, loaded.objective, cfg.lora, method=cfg.method, seed=cfg.seed)
 
 
 def _all_trainable(model: Any) -> Any:
@@ -250,7 +258,7 @@ def _save_and_prove(
     save_adapter(model, out)
     shortest = min(len(example) for example in examples[:CHECKED])
     ids = torch.tensor([example.ids[:shortest].tolist() for example in examples[:CHECKED]])
-    return check_adapter(load_model(job.paths["model"]).model, out, ids, logits_of(model, ids))  # type: ignore[arg-type]
+    return check_adapter(load_model(job.paths["model"]).model, out, ids, logits_of(model, ids))
 
 
 def _kind(cfg: FinetuneConfig) -> Kind:

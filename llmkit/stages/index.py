@@ -53,12 +53,12 @@ def inputs(cfg: IndexConfig, registry: Registry) -> Inputs:
     from llmkit.retrieval.embed import find_encoder
 
     try:
-        found = find_encoder(cfg.embedder, cache=_digest_memory(registry))
+        found = find_encoder(_lasting(cfg.embedder), cache=_digest_memory(registry))
     except UnavailableError as error:
         if cfg.embedder is not None:
             raise
         return Inputs(raw={"files": files, "embedder": _no_encoder(error)})
-    return Inputs(raw={"files": files, "embedder": Raw(found.name, found.digest, found)})
+    return Inputs(raw={"files": files, "embedder": Raw(found.name, found.digest, _lasting(cfg.embedder))})
 
 
 def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
@@ -120,15 +120,15 @@ def _embedder(found: Inputs, ctx: Context) -> Embedder | None:
     if raw.ref != NONE:
         from llmkit.retrieval.embed import open_embedder
 
-        return open_embedder(
-            str(raw.value.path) if raw.value.name != MINILM else None, cache=_digest_memory(ctx.registry)
-        )
+        return open_embedder(raw.value, cache=_digest_memory(ctx.registry))
     if raw.value is not None:
         ctx.reporter.warn(f"searching by words only: {raw.value.message}; {raw.value.mend}")
     return None
 
 
-MINILM = "all-MiniLM-L6-v2"
+def _lasting(ref: str | None) -> str | None:
+    """An encoder's reference that means the same from any directory."""
+    return str(Path(ref).expanduser().resolve()) if ref and Path(ref).expanduser().is_dir() else ref
 
 
 def _digest_memory(registry: Registry) -> Path | None:

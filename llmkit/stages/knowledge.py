@@ -87,10 +87,10 @@ def _embedder(info: dict[str, Any], artifact: Artifact, registry: Registry) -> E
     from llmkit.retrieval.embed import open_embedder
 
     cache = registry.layout.cache / DIGEST_AREA
-    embedder = open_embedder(artifact.manifest.config.get("embedder"), cache=cache)
+    embedder = open_embedder(info["encoder"], cache=cache)
     if embedder.digest != info["digest"]:
         raise DataError(
-            f"{artifact.ref} was built with another {info['embedder']} ({info['digest'][:12]}; here is {embedder.digest[:12]})",
+            f"{artifact.ref} was built with {info['embedder']} {info['digest'][:12]}; here it is {embedder.digest[:12]}",
             mend="build it again: `llmkit index ... --rebuild`, or bring back the encoder it was built with",
         )
     return embedder

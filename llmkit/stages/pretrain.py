@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
@@ -42,7 +42,6 @@ class PretrainConfig(TrainOptions, StageConfig):
     size: str = option("tiny", "Size of the family.")
     init: str | None = option(None, "Go on from this model instead of random weights.")
     sequence_length: int = option(256, "Tokens of a training sample, and the model's context.", ge=8)
-    steps: int | None = option(None, f"Optimizer steps; {DEFAULT_STEPS} where no budget is given.", ge=1)
     tokens: int | None = option(None, "Budget in training tokens, instead of steps.", ge=1)
     processes: int = option(1, "Processes to train with on this machine.", ge=1, keyed=False)
 
@@ -104,9 +103,10 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     prompt = _prompt(loaded, store)
     shown = {}
     summary = Summary()
-    for record, summary in follow(records, cfg.budget(), reporter, job.work / "steps.jsonl"):
+    for record, latest in follow(records, cfg.budget(), reporter, job.work / "steps.jsonl"):
         if record.step == 0:
             shown["before"] = _sample(loaded, prompt, cfg.seed)
+        summary = latest
     shown["after"] = _sample(loaded, prompt, cfg.seed)
     if job.is_main:
         _save(loaded, job.work)
@@ -164,7 +164,7 @@ def _windows(cfg: PretrainConfig, store: TokenStore, loaded: LoadedModel, split:
 
 
 def _prompt(loaded: LoadedModel, store: TokenStore) -> str:
-    split = "validation" if store.counts["validation"].tokens else "train"
+    split: Literal["validation", "train"] = "validation" if store.counts["validation"].tokens else "train"
     return str(loaded.tokenizer.decode(store.tokens(split)[:PROMPT_TOKENS].tolist()))
 
 

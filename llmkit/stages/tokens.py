@@ -39,4 +39,4 @@ def cached_tokens(ctx: Context, dataset: Dataset, tokenizer_folder: Path) -> Tok
 
     # The manifests of the artifacts hold these digests, so gc knows when nobody needs the tokens any more.
     sources = [documents, *vocabulary]
-    return TokenStore.open(ctx.registry.cached(AREA, digest_of(sources), sources=sources, build=build))
+    return TokenStore.open(ctx.registry.cached(AREA, digest_of([*sources]), sources=sources, build=build))

@@ -53,14 +53,15 @@ class Summary:
         """Positions per second."""
         return self.positions / self.seconds if self.seconds else 0.0
 
-    def metrics(self, bytes_per_token: float | None = None) -> dict[str, float | int]:
+    def metrics(self, bytes_per_token: float | None = None) -> dict[str, float]:
         """Final figures; bits per byte where the held-out text's bytes per predicted token are known."""
-        found: dict[str, float | int] = {"steps": self.steps}
+        found: dict[str, float] = {"steps": self.steps}
         if self.loss is not None:
             found["train_loss"] = self.loss
         if self.evaluations:
-            last = self.evaluations[-1]["loss"]
-            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": last, "perplexity": math.exp(min(last, 700))}
+            last = float(self.evaluations[-1]["loss"])
+            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": last}
+            found["perplexity"] = math.exp(min(last, 700))
             if bytes_per_token:
                 found["bits_per_byte"] = last / bytes_per_token / math.log(2)
         if self.seconds:

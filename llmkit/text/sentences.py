@@ -32,7 +32,7 @@ _PARTICLES = frozenset("とっがをのはもにで、，")
 
 
 def sentence_spans(text: str) -> list[Span]:
-    """Spans of the sentences of `text`, in order, apart, trimmed; together they hold every character but white space."""
+    """Spans of the sentences of `text`, in order, apart, trimmed; together they hold all that is not white space."""
     spans: list[Span] = []
     start = 0
     for match in _BREAK.finditer(text):

@@ -11,6 +11,7 @@ from jinja2 import TemplateError
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError
+from llmkit.text.control import defused_messages
 from llmkit.train.samples import IntArray
 
 Message = Mapping[str, str]
@@ -59,7 +60,8 @@ class Fitted:
 def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> Rendered:
     """A conversation through the tokenizer's own chat template; the assistant's turns are learned.
 
-    The ids are those of `tokenizer.apply_chat_template(messages)`, so training and serving see the same text, and a
+    The ids are those of `tokenizer.apply_chat_template(messages)` (control tokens inside a content are made inert, as
+    in generation), so training and serving see the same text, and a
     beginning-of-text token appears only where the template writes one. A turn is learned from the first token after
     the template's generation prompt to the token that ends the turn. A last turn that no special token ends is
     followed by the tokenizer's eos: a model that never saw an end never stops.
@@ -74,6 +76,7 @@ def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> R
             where=where or None,
             mend="use prompt and completion pairs as plain text, or a tokenizer with a chat template",
         )
+    messages = defused_messages(messages, tokenizer)
     text = _through_template(tokenizer, messages, False, where)
     spans: list[tuple[int, int]] = []
     for number, message in enumerate(messages):

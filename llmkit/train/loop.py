@@ -19,12 +19,13 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError, DataError, RunError
 from llmkit.train import checkpoint as checkpoints
 from llmkit.train.interrupt import SIGNALS, HeldSignals
 from llmkit.train.losses import Loss, token_loss, without_cache
 from llmkit.train.optim import adamw
-from llmkit.train.options import Choices, TrainOptions
+from llmkit.train.options import Choices, trajectory
 from llmkit.train.records import Evaluation, StepRecord
 from llmkit.train.samples import Samples, random_source, samples_of_step, shares
 from llmkit.train.schedule import multiplier
@@ -127,7 +128,7 @@ class _Run:
         bare_optimizer = adamw(
             model,
             lr=options.lr,
-            betas=options.betas,
+            betas=(options.beta1, options.beta2),
             weight_decay=options.weight_decay,
             device_type=self.accelerator.device.type,
         )
@@ -272,7 +273,7 @@ class _Run:
         if not self.accelerator.is_main_process:
             return None
         facts = {
-            "options": self._options.trajectory(),
+            "options": trajectory(self._options),
             "samples": len(self._samples),
             "choices": dataclasses.asdict(self.choices),
             "elapsed": self._elapsed,
@@ -283,7 +284,7 @@ class _Run:
         )
 
     def _resume(self, found: checkpoints.Checkpoint, optimizer: torch.optim.Optimizer) -> None:
-        now = json.loads(json.dumps({**self._options.trajectory(), "samples in the data": len(self._samples)}))
+        now = json.loads(json.dumps({**trajectory(self._options), "samples in the data": len(self._samples)}))
         then = {**found.facts["options"], "samples in the data": found.facts["samples"]}
         for key, value in now.items():
             if then.get(key) != value:

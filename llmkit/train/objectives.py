@@ -6,6 +6,7 @@ handed, so a sample of an epoch is the same row on every machine and after every
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import ConfigError
+from llmkit.models.families import Objective as ObjectiveName
 from llmkit.train.samples import IGNORE, IntArray
 
 
@@ -203,6 +205,34 @@ class MissingSpans:
     def _encoded(self, tokens: int) -> int:
         noise, spans = self._noise(tokens)
         return tokens - noise + spans + 1
+
+
+def objective_for(kind: ObjectiveName, tokenizer: Any, length: int) -> Objective:
+    """What a model of this kind learns from plain text, with the special tokens that its tokenizer has for it.
+
+    Raises:
+        ConfigError: the tokenizer lacks a token that the objective needs.
+    """
+    if kind == "causal":
+        return NextToken(length)
+    if kind == "masked":
+        if tokenizer.mask_token_id is None:
+            raise ConfigError("masked training needs a mask token, and the tokenizer has none", mend=_TRAIN_ANOTHER)
+        vocabulary = Vocabulary.of(tokenizer)
+        return HiddenToken(length, tokenizer.mask_token_id, vocabulary, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    numbered = {
+        int(match[1]): id_
+        for id_, token in tokenizer.added_tokens_decoder.items()
+        if (match := _SENTINEL.fullmatch(token.content))
+    }
+    if tokenizer.eos_token_id is None or tokenizer.pad_token_id is None or not numbered:
+        raise ConfigError("span corruption needs eos, pad and <extra_id_N> tokens", mend=_TRAIN_ANOTHER)
+    sentinels = tuple(numbered[number] for number in sorted(numbered))
+    return MissingSpans(length, sentinels, tokenizer.eos_token_id, tokenizer.pad_token_id)
+
+
+_SENTINEL = re.compile(r"<extra_id_(\d+)>")
+_TRAIN_ANOTHER = "use a tokenizer trained by llmkit preprocess, which reserves them all"
 
 
 def _composition(total: int, parts: int, random: np.random.Generator) -> list[int]:

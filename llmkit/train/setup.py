@@ -12,8 +12,9 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType, broadcast_object_list
 from torch import nn
 
+from llmkit.config.sections import TrainOptions
 from llmkit.errors import UnavailableError
-from llmkit.train.options import Choices, TrainOptions
+from llmkit.train.options import Choices
 from llmkit.train.precision import Probe, probe, resolve_device, threads_for
 
 _EARNS_COMPILE = 300.0

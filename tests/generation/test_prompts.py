@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from llmkit.generation.prompts import (
     NOT_IN_PASSAGES,
     Passage,
-    defuse,
     grounded_messages,
     neutralise,
     plain_prompt,
     says_nothing,
 )
+from llmkit.text.control import defuse
 
 
 def test_passages_are_numbered_and_named_and_the_question_comes_last():

@@ -5,8 +5,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from llmkit.config.sections import LoraOptions
 from llmkit.errors import DataError, NotFoundError, RunError
-from llmkit.models.adapters import LoraOptions, attach, check_adapter, logits_of, save_adapter
+from llmkit.models.adapters import attach, check_adapter, logits_of, save_adapter
 from llmkit.models.load import load_model
 
 IDS = torch.arange(8)[None] + 107
@@ -34,7 +35,7 @@ def adapter(saved, tmp_path):
 def test_a_saved_adapter_changes_its_base_and_merges_without_loss(name, method, saved, tmp_path):
     torch.manual_seed(0)
     loaded = load_model(saved(name))
-    model = trained(attach(loaded.model, loaded.objective, LoraOptions(method=method, rank=4), seed=0))
+    model = trained(attach(loaded.model, loaded.objective, LoraOptions(rank=4), method=method, seed=0))
     save_adapter(model, tmp_path / "adapter")
     check = check_adapter(load_model(tmp_path / name).model, tmp_path / "adapter", IDS, logits_of(model, IDS))
     assert check.changed > 1e-3
@@ -66,7 +67,7 @@ def test_an_adapter_is_the_same_for_the_same_seed(small_model):
 
 
 def test_the_defaults_are_the_published_ones():
-    assert LoraOptions() == LoraOptions(method="lora", rank=16, alpha=32, dropout=0.0, targets=())
+    assert LoraOptions() == LoraOptions(rank=16, alpha=32, dropout=0.0, targets=())
 
 
 def test_an_adapter_that_does_nothing_fails_the_check(saved, tmp_path):

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from llmkit.config.sections import TrainOptions
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
 from llmkit.train.setup import _has_compiler
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not _has_compiler(), reason="no C++ compiler")]

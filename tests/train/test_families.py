@@ -7,16 +7,16 @@ import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 
-from llmkit.models.adapters import LoraOptions, attach
+from llmkit.config.sections import LoraOptions, TrainOptions
+from llmkit.models.adapters import attach
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import FAMILIES
 from llmkit.train.batches import Windows
+from llmkit.train.examples import render_pair
 from llmkit.train.loop import train
 from llmkit.train.losses import token_loss
-from llmkit.train.options import TrainOptions
 from llmkit.train.padding import Padded
 from llmkit.train.samples import IGNORE, Batch, Sample
-from llmkit.train.examples import render_pair
 
 NARROW = {
     "gpt2": {"n_embd": 64, "n_layer": 2},

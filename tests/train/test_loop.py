@@ -7,12 +7,12 @@ import signal
 import pytest
 import torch
 
-from llmkit.errors import ConfigError, DataError, RunError, UnavailableError
+from llmkit.config.sections import TrainOptions
+from llmkit.errors import DataError, RunError, UnavailableError
 from llmkit.train.batches import Windows
 from llmkit.train.loop import evaluate, train
 from llmkit.train.losses import token_loss
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions, lora_options
 from llmkit.train.samples import IGNORE, Batch, samples_of_step
 
 
@@ -179,15 +179,3 @@ def test_training_leaves_the_models_cache_setting_as_it_was(small_model, windows
     list(train(model, windows, options(1), loss=watching))
     assert seen == [False]
     assert model.config.use_cache
-
-
-def test_impossible_options_are_refused():
-    with pytest.raises(ConfigError, match="at least 1"):
-        options(0)
-    with pytest.raises(ConfigError, match="warm-up"):
-        options(1, warmup=1.5)
-
-
-def test_lora_options_are_the_published_ones():
-    chosen = lora_options(10)
-    assert (chosen.lr, chosen.schedule, chosen.warmup, chosen.floor) == (2e-4, "cosine", 0.1, 0.0)

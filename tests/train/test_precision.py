@@ -3,11 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
+from llmkit.config.sections import TrainOptions
 from llmkit.errors import UnavailableError, UsageError
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
 from llmkit.train.precision import Probe, probe, resolve_device, threads_for
 from llmkit.train.setup import Workload
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from llmkit.config.sections import TrainOptions
 from llmkit.errors import UsageError
 from llmkit.train.batches import Windows
 from llmkit.train.launch import World, join, should_launch
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
 
 OPTIONS = {"steps": 9, "samples": 20, "batch_size": 8, "device": "cpu", "precision": "fp32", "lr": 1e-2}
 
@@ -40,7 +40,7 @@ from llmkit.train.batches import Windows
 from llmkit.train.launch import join
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
+from llmkit.config.sections import TrainOptions
 
 folder, vocab_size, options = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
 world = join(2)

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from llmkit.config.sections import LoraOptions, TrainOptions
 from llmkit.errors import ConfigError, StorageError
-from llmkit.models.adapters import LoraOptions, attach
+from llmkit.models.adapters import attach
 from llmkit.train import checkpoint as checkpoints
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
 
 SMALL_GPT2 = {"n_embd": 32, "n_layer": 2, "n_head": 2}
 DROPOUT = {"resid_pdrop": 0.2, "embd_pdrop": 0.2, "attn_pdrop": 0.2}
@@ -78,7 +78,7 @@ from llmkit.models.build import SpecialIds, new_model
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
-from llmkit.train.options import TrainOptions
+from llmkit.config.sections import TrainOptions
 
 folder, vocab_size, ids, overrides, options = Path(sys.argv[1]), *map(json.loads, sys.argv[2:])
 tokens = np.memmap(folder / "tokens.bin", np.uint16, "r")
