@@ -20,8 +20,8 @@ TOP = 3
 """Hits among which the best coverage counts: the passage that answers is not always the first."""
 COVERAGE_SHARE = 1 / 3
 """Of coverage in the score, where the encoder knows the language. On halves of SQuAD's articles cosine alone separates
-with an AUROC of .971, coverage alone .972, this mixture .991. Where the encoder does not know the language only coverage
-counts: JaQuAD .972 against .710 for MiniLM's cosine."""
+with an AUROC of .971, coverage alone .972, this mixture .991. Where it does not know the language only coverage counts:
+JaQuAD .972 against .710 for MiniLM's cosine."""
 
 
 class Evidence(NamedTuple):

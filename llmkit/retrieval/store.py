@@ -230,7 +230,7 @@ class View:
 def versions(db: sqlite3.Connection) -> list[VersionInfo]:
     """Finished versions, oldest first."""
     rows = db.execute("SELECT version, created, documents, chunks, info FROM versions ORDER BY version")
-    return [VersionInfo(version, *facts, info=json.loads(info)) for version, *facts, info in rows]
+    return [VersionInfo(n, made, documents, chunks, json.loads(info)) for n, made, documents, chunks, info in rows]
 
 
 def count_rows(db: sqlite3.Connection, version: int) -> tuple[int, int]:

@@ -1,0 +1,207 @@
+"""How good is retrieval: nDCG@10 of BM25, cosine and both fused, and how well the index knows what it does not hold.
+
+Run from the repository's root: `python benchmarks/retrieval.py [scifact|squad|jaquad|abstention ...]`. Reads real data
+from ../shared/data, which is not part of the repository; a set that is not there is skipped. Everything goes through
+llmkit's own chunker, index and search, as a user's documents do.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from llmkit.answering.abstain import calibrate, evidence
+from llmkit.retrieval.chunk import ChunkSettings
+from llmkit.retrieval.embed import Embedder, Role, Vectors, open_embedder
+from llmkit.retrieval.language import measure_fusion
+from llmkit.retrieval.search import Mode, Searcher
+from llmkit.retrieval.store import View
+from llmkit.retrieval.sync import Incoming, sync
+from llmkit.retrieval.vectors import ChromaVectors
+from llmkit.retrieval.writer import UNKNOWN, open_writer
+from llmkit.text.document import Document
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+MODES: tuple[Mode, ...] = ("lexical", "dense", "hybrid")
+SEED = 0
+
+
+class Benchmark(NamedTuple):
+    """Documents, and questions with the ids of their relevant documents (grade 1)."""
+
+    documents: list[Document]
+    questions: list[tuple[str, frozenset[str]]]
+
+
+class Remembering:
+    """An embedder that embeds all questions at once, so that the modes are compared on the same vectors."""
+
+    def __init__(self, embedder: Embedder, questions: Sequence[str]) -> None:
+        self.name, self.digest = embedder.name, embedder.digest
+        self.dimension, self.max_tokens = embedder.dimension, embedder.max_tokens
+        self.count_tokens, self.unknown_tokens = embedder.count_tokens, embedder.unknown_tokens
+        self._embedder = embedder
+        self._known = dict(zip(questions, embedder.encode(questions, role="query"), strict=True))
+
+    def encode(self, texts: Sequence[str], *, role: Role = "document") -> Vectors:
+        if all(text in self._known for text in texts):
+            return np.stack([self._known[text] for text in texts])
+        return self._embedder.encode(texts, role=role)
+
+
+def scifact() -> Benchmark:
+    folder = DATA / "scifact"
+    with gzip.open(folder / "corpus.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    documents = [Document(f"scifact:{row['_id']}", row["text"], meta={"title": row["title"]}) for row in rows]
+    ids = {row["_id"]: document.id for row, document in zip(rows, documents, strict=True)}
+    relevant: dict[str, set[str]] = defaultdict(set)
+    for line in (folder / "qrels_test.tsv").read_text().splitlines()[1:]:
+        query, document, grade = line.split("\t")
+        if int(grade) > 0:
+            relevant[query].add(ids[document])
+    queries = [json.loads(line) for line in (folder / "queries.jsonl").read_text().splitlines()]
+    return Benchmark(
+        documents, [(row["text"], frozenset(relevant[row["_id"]])) for row in queries if row["_id"] in relevant]
+    )
+
+
+def squad() -> Benchmark:
+    return _paragraphs([DATA / "squad" / "squad2_16_articles.json"])
+
+
+def jaquad() -> Benchmark:
+    return _paragraphs(sorted((DATA / "jaquad").glob("jaquad_dev_*.json")))
+
+
+def _paragraphs(files: Sequence[Path], *, articles: slice = slice(None)) -> Benchmark:
+    """Each paragraph a document; its answerable questions ask for it."""
+    documents, questions = [], []
+    entries = [article for file in files for article in json.loads(file.read_text(encoding="utf-8"))["data"]]
+    for number, article in enumerate(entries[articles]):
+        for place, paragraph in enumerate(article["paragraphs"]):
+            document = Document(f"squad:{number}.{place}", paragraph["context"], record=f"{number}.{place}")
+            documents.append(document)
+            answerable = [row for row in paragraph["qas"] if not row.get("is_impossible")]
+            questions += [(row["question"], frozenset([document.id])) for row in answerable]
+    return Benchmark(documents, questions)
+
+
+def index(folder: Path, documents: Sequence[Document], embedder: Embedder) -> Searcher:
+    settings = ChunkSettings()
+    with open_writer(folder, embedder, settings) as writer:
+        for _ in sync(writer, (Incoming(document, UNKNOWN) for document in documents), embedder, settings):
+            pass
+        view = View(folder, writer.version, unfinished=True)
+        fusion = measure_fusion(embedder, [chunk.embedded for chunk in view.sample(200, SEED)])
+        writer.publish({"fusion": fusion.to_json()})
+        chroma = ChromaVectors(folder, embedder.digest)
+        list(chroma.catch_up())
+        chroma.close()
+    return Searcher(View(folder), embedder, fusion)
+
+
+def ranked(searcher: Searcher, question: str, mode: Mode) -> list[str]:
+    """Document ids, best first, ten of them."""
+    hits = searcher.search(question, most=40, mode=mode)
+    return list(dict.fromkeys(hit.chunk.document for hit in hits))[:10]
+
+
+def ndcg(ranking: Sequence[str], relevant: frozenset[str]) -> float:
+    """nDCG@10 with grades of 0 and 1 (Jarvelin and Kekalainen 2002)."""
+    gain = sum(1 / math.log2(place + 2) for place, document in enumerate(ranking[:10]) if document in relevant)
+    return gain / sum(1 / math.log2(place + 2) for place in range(min(10, len(relevant))))
+
+
+def auroc(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """Probability that a positive's score is above a negative's, ties counted half (Mann-Whitney U)."""
+    scores = np.concatenate([positive, negative])
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    n, m = len(positive), len(negative)
+    return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def retrieval(name: str, data: Benchmark, embedder: Embedder) -> dict[str, float]:
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        remembering = Remembering(embedder, [question for question, _ in data.questions])
+        searcher = index(Path(folder), data.documents, remembering)
+        built = time.perf_counter() - started
+        scores = {
+            mode: float(np.mean([ndcg(ranked(searcher, text, mode), relevant) for text, relevant in data.questions]))
+            for mode in MODES
+        }
+    weight = searcher.fusion.bm25_weight(data.questions[0][0])
+    figures = "  ".join(f"{mode} {score:.3f}" for mode, score in scores.items())
+    print(
+        f"{name:12} {len(data.documents):6,} documents {len(data.questions):6,} questions  nDCG@10  {figures}"
+        f"  (BM25 weight {weight}, built in {built:.0f} s)",
+        flush=True,
+    )
+    return scores
+
+
+def abstention(embedder: Embedder) -> None:
+    """Half of the articles indexed: questions on the other half are off topic, in the same style by the same people."""
+    for name, files in (
+        ("SQuAD", [DATA / "squad" / "squad2_16_articles.json"]),
+        ("JaQuAD", sorted((DATA / "jaquad").glob("jaquad_dev_*.json"))),
+    ):
+        if not files or not files[0].is_file():
+            print(f"{name:12} skipped: {DATA / name.lower()} is not there")
+            continue
+        inside, outside = _paragraphs(files, articles=slice(0, None, 2)), _paragraphs(files, articles=slice(1, None, 2))
+        _separate(f"{name} half", inside, [text for text, _ in outside.questions], embedder)
+
+
+def _separate(name: str, inside: Benchmark, off_topic: Sequence[str], embedder: Embedder) -> None:
+    pick = np.random.default_rng(SEED)
+    asked = [inside.questions[n][0] for n in pick.permutation(len(inside.questions))[:600]]
+    off = [off_topic[n] for n in pick.permutation(len(off_topic))[:600]]
+    with tempfile.TemporaryDirectory() as folder:
+        searcher = index(Path(folder), inside.documents, Remembering(embedder, [*asked, *off]))
+        operating = calibrate(searcher, seed=SEED)
+        scores = {text: evidence(searcher, text, searcher.search(text)) for text in [*asked, *off]}
+    print_separation(name, scores, asked, off, operating.threshold)
+
+
+def print_separation(
+    name: str, scores: Mapping[str, object], asked: Sequence[str], off: Sequence[str], threshold: float
+) -> None:
+    def parts(texts: Sequence[str], part: str) -> list[float]:
+        return [float(getattr(scores[text], part)) for text in texts]
+
+    figures = "  ".join(
+        f"{part} {auroc(parts(asked, part), parts(off, part)):.3f}" for part in ("cosine", "coverage", "score")
+    )
+    kept = np.mean([value >= threshold for value in parts(asked, "score")])
+    refused = np.mean([value < threshold for value in parts(off, "score")])
+    print(f"{name:12} abstention AUROC  {figures}  at its own threshold: {kept:.0%} answered, {refused:.0%} refused")
+
+
+def main(chosen: Sequence[str]) -> None:
+    embedder = open_embedder()
+    for name, read in (("scifact", scifact), ("squad", squad), ("jaquad", jaquad)):
+        if chosen and name not in chosen:
+            continue
+        if not (DATA / name).is_dir():
+            print(f"{name:12} skipped: {DATA / name} is not there")
+            continue
+        retrieval(name, read(), embedder)
+    if not chosen or "abstention" in chosen:
+        abstention(embedder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
