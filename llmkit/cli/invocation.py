@@ -131,7 +131,8 @@ def gate_code(stage: Stage[Any], result: Result) -> int:
 def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: bool = False) -> None:
     """The result on stdout: one JSON object, or its blocks and a line about what was made."""
     if as_json:
-        print_json(result.to_json())
+        for line in result.json_lines():
+            print_json(line)
         return
     from llmkit.cli.console import stdout_console
     from llmkit.cli.render import duration, print_blocks

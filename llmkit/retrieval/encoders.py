@@ -69,15 +69,15 @@ class BertEmbedder:
         return vectors[[place[text] for text in texts]]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)]
+        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False)]
 
     def unknown_tokens(self, texts: Sequence[str]) -> int:
         unknown = self._tokenizer.token_to_id("[UNK]")
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        encoded = self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False)
         return sum(encoding.ids.count(unknown) for encoding in encoded)
 
     def _encode_distinct(self, texts: list[str]) -> Vectors:
-        ids = [encoding.ids[: self._length - 1] for encoding in self._tokenizer.encode_batch_fast(texts)]
+        ids = [encoding.ids[: self._length - 1] for encoding in self._tokenizer.encode_batch_fast(encodable(texts))]
         ids = [row if row[-1:] == [self._end] else [*row, self._end] for row in ids]
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
@@ -159,7 +159,7 @@ class SentenceTransformerEmbedder:
         distinct = list(dict.fromkeys(texts))
         place = {text: n for n, text in enumerate(distinct)}
         encode = self._model.encode_query if role == "query" else self._model.encode_document
-        vectors = np.asarray(encode(distinct, show_progress_bar=False), dtype=np.float32)
+        vectors = np.asarray(encode(encodable(distinct), show_progress_bar=False), dtype=np.float32)
         return normalised(vectors.reshape(len(distinct), self.dimension))[[place[text] for text in texts]]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -172,7 +172,7 @@ class SentenceTransformerEmbedder:
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if not texts:
             return []
-        encoded = self._model.tokenizer(list(texts), add_special_tokens=False, truncation=False, verbose=False)
+        encoded = self._model.tokenizer(encodable(texts), add_special_tokens=False, truncation=False, verbose=False)
         ids: list[list[int]] = encoded["input_ids"]
         return ids
 
@@ -188,6 +188,11 @@ class SentenceTransformerEmbedder:
                 where=str(self._path),
                 mend="name a folder or Hub id that sentence-transformers loads",
             ) from error
+
+
+def encodable(texts: Sequence[str]) -> list[str]:
+    """Texts without lone surrogates, which tokenizers refuse."""
+    return [text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8") for text in texts]
 
 
 def bf16_is_faster(device: str) -> bool:

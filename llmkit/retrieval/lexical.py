@@ -26,10 +26,10 @@ _CAMEL_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+")
 _WORD = re.compile(r"[^\W_]+")
 
 _FUNCTION_WORDS = """
-a about am an and any are as at be because been but by can could did do does for from get had has have he her his how i if
-in into is it its let like may me might must my no not of on one or our shall she should so some such than that the their
-them then there these they this those to us use used using want was we were what when where which who whom why will with
-would you your"""
+a about am an and any are as at be because been but by can could did do does for from get had has have he her his
+how i if in into is it its let like may me might must my no not of on one or our shall she should so some such than
+that the their them then there these they this those to us use used using want was we were what when where which who
+whom why will with would you your"""
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 """English words that carry no subject. They are in half of all chunks: FTS5 would rank most of the index for each."""
 

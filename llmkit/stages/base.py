@@ -28,6 +28,8 @@ from llmkit.reporting.reporter import Reporter
 
 RESULT_FILE = "result.json"
 RESULT_SCHEMA = 1
+BATCH = "batch"
+"""Key of a payload that holds several results; each is printed as an object of its own."""
 
 
 class StageConfig(Seeded):
@@ -169,6 +171,7 @@ class Result:
         return self.artifacts[0] if self.artifacts else None
 
     def to_json(self) -> dict[str, Any]:
+        """The one object that `--json` prints; of a batch, what its objects have in common."""
         described = [
             {
                 "ref": a.ref,
@@ -190,8 +193,13 @@ class Result:
             "metrics": dict(self.metrics),
             "warnings": list(self.warnings),
             "seconds": round(self.seconds, 3),
-            **self.payload,
+            **{key: value for key, value in self.payload.items() if key != BATCH},
         }
+
+    def json_lines(self) -> list[dict[str, Any]]:
+        """What `--json` prints, a line each: one object, or one for each result of a batch."""
+        common = self.to_json()
+        return [{**common, **each} for each in self.payload[BATCH]] if BATCH in self.payload else [common]
 
 
 @dataclass(frozen=True)

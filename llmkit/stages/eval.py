@@ -87,14 +87,15 @@ def run(cfg: EvalConfig, found: Inputs, ctx: Context) -> Outcome:
         before = {result.task: result for result in measure(suite, found, "baseline-", cfg, ctx)}
         comparisons = [compare(result, before[result.task]) for result in results if result.task in before]
     gates = [judge(parse_gate(text), results, comparisons) for text in cfg.gate]
+    rows = [row for result in results for row in _rows(result)]
     payload = {
-        "results": [row for result in results for row in _rows(result)],
+        "results": rows,
         "comparisons": [comparison.model_dump(mode="json") for comparison in comparisons or ()],
         "gates": [asdict(gate) for gate in gates],
         "baseline": cfg.baseline,
         "notes": [f"{result.task}: {note}" for result in results for note in result.notes],
     }
-    metrics = {f"{row['task']}.{row['metric']}": row["value"] for row in payload["results"]}
+    metrics = {f"{row['task']}.{row['metric']}": row["value"] for row in rows}
     return Outcome([Made("report", _write(ctx.work / "report", results, payload))], metrics, payload)
 
 

@@ -105,9 +105,11 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
         "drops": dict(drops),
     }
     out = ctx.work / "index"
-    _write(
-        out, view, {**info, "version": version, "server": cfg.store, "digest": found.raw["embedder"].digest}, payload
-    )
+    encoder = found.raw["embedder"]
+    opening = {"version": version, "server": cfg.store, "digest": encoder.digest, "encoder": None}
+    if embedder is not None:
+        opening["encoder"] = encoder.value
+    _write(out, view, {**info, **opening}, payload)
     return Outcome([Made("index", out)], {"documents": documents, "chunks": chunks}, payload)
 
 

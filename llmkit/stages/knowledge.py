@@ -90,7 +90,7 @@ def _embedder(info: dict[str, Any], artifact: Artifact, registry: Registry) -> E
     embedder = open_embedder(info["encoder"], cache=cache)
     if embedder.digest != info["digest"]:
         raise DataError(
-            f"{artifact.ref} was built with {info['embedder']} {info['digest'][:12]}; here it is {embedder.digest[:12]}",
+            f"{artifact.ref} was built with another {info['embedder']} than the one that is here",
             mend="build it again: `llmkit index ... --rebuild`, or bring back the encoder it was built with",
         )
     return embedder

@@ -237,7 +237,7 @@ def _indexed_documents(searcher: Any) -> Iterator[Any]:
     from llmkit.data.drops import Drop
     from llmkit.data.readers.table import read_file
 
-    for source in searcher.view.all_sources():
+    for source, _ in searcher.view.sources(searcher.view.counts[0]):
         if Path(source).exists():
             yield from (item for item in read_file(Path(source)) if not isinstance(item, Drop))
 

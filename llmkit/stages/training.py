@@ -88,7 +88,7 @@ def follow(
         log.open("a", encoding="utf-8") as file,
         reporter.progress("training", steps, unit="steps", done=first.step) as bar,
     ):
-        done = first.step
+        done: float = first.step
         for record in records:
             summary.take(record)
             facts: dict[str, object] = {"loss": summary.loss, "tokens/s": round(summary.rate)}

@@ -1,0 +1,104 @@
+"""Answers for the commands that ask: from an index with checked quotes, or from a model alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmkit.errors import NotFoundError
+from llmkit.stages.knowledge import Knowledge
+
+if TYPE_CHECKING:
+    from llmkit.answering.answer import Answer
+    from llmkit.generation.endpoint import EndpointModel
+    from llmkit.generation.local import LocalModel
+    from llmkit.generation.sampling import Sampling
+    from llmkit.retrieval.search import Mode
+    from llmkit.text.document import Document
+
+    Writes = LocalModel | EndpointModel
+
+
+def from_index(
+    question: str,
+    knowledge: Knowledge,
+    *,
+    model: Writes | None = None,
+    sampling: Sampling | None = None,
+    most: int = 5,
+    mode: Mode = "hybrid",
+) -> Answer:
+    """An answer from the indexed documents, every quote of it looked up in its source now.
+
+    Raises:
+        UnavailableError: the model's endpoint does not answer.
+    """
+    from llmkit.answering.compose import answer
+    from llmkit.generation.sampling import GREEDY
+
+    def generate(messages: list[dict[str, str]]) -> str:
+        assert model is not None  # noqa: S101  # only handed over where there is one
+        return model.generate(messages, sampling or GREEDY).text
+
+    return answer(
+        knowledge.searcher,
+        question,
+        knowledge.calibration,
+        read_source,
+        generate=generate if model is not None else None,
+        most=most,
+        mode=mode,
+    )
+
+
+def from_model(question: str, model: Writes, sampling: Sampling) -> dict[str, Any]:
+    """A model's own words, without any document, in the shape of an answer."""
+    started = time.perf_counter()
+    generated = model.generate([{"role": "user", "content": question}], sampling)
+    return {
+        "answer": generated.text,
+        "abstained": False,
+        "citations": [],
+        "retrieved": [],
+        "unsupported": [],
+        "notes": list(generated.notes),
+        "timings": {"generate": round(time.perf_counter() - started, 4)},
+    }
+
+
+def answer_text(question: str, knowledge: Knowledge | None, model: Writes | None) -> str:
+    """The answer alone, for scoring: nothing where the documents hold none."""
+    from llmkit.generation.sampling import GREEDY
+
+    if knowledge is None:
+        assert model is not None  # noqa: S101  # a task that needs either has one
+        return str(from_model(question, model, GREEDY)["answer"])
+    found = from_index(question, knowledge, model=model)
+    return "" if found.abstained else found.text
+
+
+def read_source(source: str, record: str) -> Document:
+    """A document as its file has it now.
+
+    Raises:
+        NotFoundError: the file, or that record of it, is gone.
+    """
+    from llmkit.data.drops import Drop
+    from llmkit.data.readers.table import read_file
+
+    for item in read_file(Path(source)):
+        if not isinstance(item, Drop) and item.record == record:
+            return item
+    raise NotFoundError("the source is not there any more", where=source, mend="run `llmkit index` again")
+
+
+def reachable(source: str) -> str:
+    """A source as it opens from the current directory: relative where it lies below, else as it is."""
+    if not os.path.isabs(source):  # noqa: PTH117  # a URI is no path
+        return source
+    try:
+        return str(Path(source).relative_to(Path.cwd()))
+    except ValueError:
+        return source
