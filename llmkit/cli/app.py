@@ -86,9 +86,15 @@ def _placeholder() -> None:
     """Stands for a command that was not called; never runs."""
 
 
-def _version_flag(
-    version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True),
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         typer.echo(f"llmkit {__version__}")
         raise typer.Exit()
+
+
+def _version_flag(
+    version: bool = typer.Option(
+        False, "--version", callback=_print_version, help="Print the version and stop.", is_eager=True
+    ),
+) -> None:
+    """Declares the flag; its callback does the work."""

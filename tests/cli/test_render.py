@@ -21,7 +21,7 @@ def drawn(*blocks: Block) -> str:
 
 @given(st.text())
 def test_no_control_character_survives(text: str) -> None:
-    assert not any(ord(c) < 32 and c not in "\t\n" or 127 <= ord(c) < 160 for c in inert(text))
+    assert not any((ord(c) < 32 and c not in "\t\n") or 127 <= ord(c) < 160 for c in inert(text))
 
 
 def test_quotes_are_shown_as_they_are_with_markup_and_escapes_inert() -> None:
