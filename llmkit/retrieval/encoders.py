@@ -69,7 +69,9 @@ class BertEmbedder:
         return vectors[[place[text] for text in texts]]
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False)]
+        return [
+            len(encoding) for encoding in self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False)
+        ]
 
     def unknown_tokens(self, texts: Sequence[str]) -> int:
         unknown = self._tokenizer.token_to_id("[UNK]")

@@ -24,10 +24,11 @@ from urllib.parse import urlsplit
 
 import chromadb
 import numpy as np
+from chromadb.api.shared_system_client import SharedSystemClient
 from chromadb.config import Settings
 from chromadb.errors import ChromaError, NotFoundError
 
-from llmkit.errors import RunError, UnavailableError, UsageError
+from llmkit.errors import LlmkitError, RunError, UnavailableError, UsageError
 from llmkit.retrieval.embed import Vectors
 from llmkit.retrieval.schema import CHROMA, connect, transaction
 
@@ -72,7 +73,7 @@ class ChromaVectors:
             return False
         try:
             return self._agrees()
-        except (ChromaError, ValueError, OSError, RuntimeError):
+        except Exception:  # a damaged folder makes Chroma raise anything, an AttributeError of its own among it
             return False
 
     def catch_up(self) -> Iterator[int]:
@@ -89,8 +90,8 @@ class ChromaVectors:
                 yield from self._play()
                 if self._agrees():
                     return
-            except (ChromaError, ValueError, RuntimeError) as error:
-                if self._server and not isinstance(error, NotFoundError):
+            except Exception as error:  # see in_step
+                if isinstance(error, LlmkitError) or (self._server and not isinstance(error, NotFoundError)):
                     raise
             self._throw_away()
             self._connect(create=True)
@@ -181,6 +182,8 @@ class ChromaVectors:
                 self._client.delete_collection(self._name)
             return
         self._disconnect()
+        # A client that failed to start stays in Chroma's cache of clients by path, and would be handed out again.
+        SharedSystemClient.clear_system_cache()
         shutil.rmtree(self._folder / CHROMA, ignore_errors=True)
 
     def _disconnect(self) -> None:
