@@ -120,7 +120,7 @@ def test_a_truncated_safetensors_file_is_named(chain: Any) -> None:
 
 
 def test_damaged_tokens_are_named(chain: Any) -> None:
-    shards = [path for path in (chain.home / "cache" / "tokens").rglob("train.bin")]
+    shards = list((chain.home / "cache" / "tokens").rglob("train.bin"))
     saved = shards[0].read_bytes()
     shards[0].write_bytes(saved[: len(saved) // 2])
     try:
