@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from llmkit.answering.offtopic import OFF_TOPIC
-from llmkit.retrieval.lexical import has_unspaced, question_words
+from llmkit.retrieval.lexical import has_unspaced, is_hiragana, question_words
 from llmkit.retrieval.search import Hit, Searcher
 from llmkit.retrieval.store import View
 from llmkit.text.sentences import sentence_spans
@@ -21,7 +21,11 @@ TOP = 3
 COVERAGE_SHARE = 1 / 3
 """Of coverage in the score, where the encoder knows the language. On halves of SQuAD's articles cosine alone separates
 with an AUROC of .971, coverage alone .972, this mixture .991. Where it does not know the language only coverage counts:
-JaQuAD .972 against .710 for MiniLM's cosine."""
+JaQuAD .981 against .710 for MiniLM's cosine."""
+
+
+HIRAGANA_SHARE = 0.3
+"""Of a hiragana bigram's rarity that counts: it is grammar, rare or not. Raises JaQuAD's AUROC from .973 to .981."""
 
 
 class Evidence(NamedTuple):
@@ -77,7 +81,8 @@ class Idf:
 
 def question_idf(view: View, question: str) -> dict[str, float]:
     """The question's terms that carry a subject, with their rarity."""
-    return Idf(view).of(view.terms([" ".join(question_words(question))])[0])
+    idf = Idf(view).of(view.terms([" ".join(question_words(question))])[0])
+    return {term: rarity * (HIRAGANA_SHARE if is_hiragana(term) else 1) for term, rarity in idf.items()}
 
 
 def evidence(searcher: Searcher, question: str, hits: Sequence[Hit]) -> Evidence:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import FrameType
 
 from llmkit.errors import (
@@ -16,10 +16,10 @@ from llmkit.errors import (
     Interrupted,
     LlmkitError,
     RunError,
-    StorageError,
     Terminated,
     UsageError,
 )
+from llmkit.registry.disk import storage_error
 
 
 def guarded(work: Callable[[], int | None], *, as_json: bool, debug: bool) -> int:
@@ -52,14 +52,8 @@ def as_known(error: BaseException) -> LlmkitError | None:
         return error
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted; nothing half-done was kept as a result", mend="run it again to go on")
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError(
-            "the disk is full; everything finished before is intact",
-            where=error.filename,
-            mend="free space (`llmkit registry gc` removes leftovers) and run it again",
-        )
-    if isinstance(error, OSError) and error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return StorageError(f"no permission: {error.strerror}", where=error.filename, mend="check its owner and mode")
+    if isinstance(error, OSError):
+        return storage_error(error, Path(error.filename or "."))
     if isinstance(error, MemoryError):
         return RunError("out of memory", mend="use a smaller --batch-size, or a smaller model")
     if hasattr(error, "format_message"):  # the command-line parser's own errors; its classes are private

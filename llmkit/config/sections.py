@@ -40,7 +40,7 @@ class TrainOptions(Seeded):
     steps: int = option(0, "Optimizer steps, and the length of the schedule; 0: as the other budgets say.", ge=0)
     samples: int = option(0, "End after so many samples, with a short last step; 0: after the last step.", ge=0)
     minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)
-    batch_size: int = option(16, "Samples per optimizer step, over all processes.", ge=1)
+    batch_size: int = option(8, "Samples per optimizer step, over all processes.", ge=1)
     micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
     lr: float = option(1e-3, "Peak learning rate.", gt=0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = option("cosine", "Shape of the learning rate.")

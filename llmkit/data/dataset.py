@@ -15,8 +15,8 @@ from pyarrow import parquet
 from llmkit.data.chat import Example, Message
 from llmkit.data.drops import Drop
 from llmkit.data.split import Split
-from llmkit.data.writing import storage, sync_folder
 from llmkit.errors import DataError, NotFoundError
+from llmkit.registry.disk import sync_tree, writing
 from llmkit.text.document import Document
 
 Schema = Literal["text", "chat"]
@@ -59,7 +59,7 @@ class DatasetWriter:
 
     def __init__(self, folder: Path, schema: Schema) -> None:
         self._folder = folder
-        with storage(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         self._rows = _Table(folder / _FILES[schema])
         self._drops = _Table(folder / DROPS)
@@ -102,10 +102,10 @@ class DatasetWriter:
     def finish(self, report: Mapping[str, object]) -> None:
         self._rows.close()
         self._drops.close()
-        with storage(self._folder):
+        with writing(self._folder):
             text = json.dumps(report, ensure_ascii=False, indent=2, allow_nan=False)
             (self._folder / REPORT).write_text(text + "\n", encoding="utf-8")
-            sync_folder(self._folder)
+            sync_tree(self._folder)
 
     def __enter__(self) -> DatasetWriter:
         return self
@@ -121,7 +121,7 @@ class _Table:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._schema = _COLUMNS[path.name]
-        with storage(path):
+        with writing(path):
             self._writer = parquet.ParquetWriter(path, self._schema, compression="zstd")
         self._pending: list[Mapping[str, object]] = []
         self._chars = 0
@@ -135,16 +135,16 @@ class _Table:
     def close(self) -> None:
         if self._pending:
             self._flush()
-        with storage(self._path):
+        with writing(self._path):
             self._writer.close()
 
     def abandon(self) -> None:
         """Close the file as it is; does nothing after `close`."""
-        with storage(self._path):
+        with writing(self._path):
             self._writer.close()
 
     def _flush(self) -> None:
-        with storage(self._path):
+        with writing(self._path):
             self._writer.write_table(pa.Table.from_pylist(self._pending, schema=self._schema))
         self._pending, self._chars = [], 0
 

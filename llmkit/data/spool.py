@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from llmkit.data.writing import storage
+from llmkit.registry.disk import writing
 from llmkit.text.document import Document
 
 
@@ -18,7 +18,7 @@ class Spool:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        with storage(path):
+        with writing(path):
             self._file = path.open("x+b")
         self._starts = array("q", [0])
 
@@ -28,7 +28,7 @@ class Spool:
     def append(self, document: Document) -> None:
         head = (document.source, document.media, document.record, dict(document.meta), document.text)
         data = json.dumps(head, ensure_ascii=False).encode("utf-8", "surrogatepass")
-        with storage(self._path):
+        with writing(self._path):
             self._file.write(data)
         self._starts.append(self._starts[-1] + len(data))
 

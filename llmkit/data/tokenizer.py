@@ -10,8 +10,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import PreTrainedTokenizerFast
 
 from llmkit.data.segments import segments
-from llmkit.data.writing import storage, sync_folder
 from llmkit.errors import DataError, UsageError
+from llmkit.registry.disk import sync_tree, writing
 
 END_OF_TEXT = "<|endoftext|>"
 """Begins and ends documents: bos and eos in one, as in GPT-2."""
@@ -117,10 +117,10 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     Raises:
         StorageError: if it cannot be written.
     """
-    with storage(folder):
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tokenizer.save_pretrained(folder)
-        sync_folder(folder)
+        sync_tree(folder)
 
 
 class _Counted:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,9 @@ from numpy.typing import NDArray
 from llmkit.errors import DataError
 from llmkit.retrieval.bert import BertShape, NumpyOps, Ops, TorchOps, normalised, one_thread, sentence_vectors
 from llmkit.retrieval.embed import EncoderFolder, Role, Vectors, read_json
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 NUMPY_TOKENS = 2048
 """Up to here NumPy is done before torch would be imported (about 1 s each, 2-core CPU)."""
@@ -84,13 +89,21 @@ class BertEmbedder:
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return out
-        few = sum(map(len, ids)) <= NUMPY_TOKENS
-        ops, context = (self._numpy, one_thread()) if few else (self._torch, self._torch_context())
-        with context:
-            for rows in _batches(
-                [len(row) for row in ids], BATCH_TOKENS if self._device == "cpu" else GPU_BATCH_TOKENS
-            ):
-                out[rows] = sentence_vectors(ops, self._shape, *_padded([ids[n] for n in rows], self._length))
+        batches = _batches([len(row) for row in ids], BATCH_TOKENS if self._device == "cpu" else GPU_BATCH_TOKENS)
+        if sum(map(len, ids)) <= NUMPY_TOKENS:
+            with one_thread():
+                for rows in batches:
+                    out[rows] = sentence_vectors(self._numpy, self._shape, *_padded(ids, rows, self._length))
+            return out
+
+        ops, bf16 = self._torch, self._bf16
+
+        def encode(rows: list[int]) -> tuple[list[int], Vectors]:
+            with _inference(self._device, bf16=bf16):
+                return rows, sentence_vectors(ops, self._shape, *_padded(ids, rows, self._length))
+
+        for rows, vectors in _side_by_side(encode, batches, self._device):
+            out[rows] = vectors
         return out
 
     @cached_property
@@ -118,14 +131,6 @@ class BertEmbedder:
     @cached_property
     def _bf16(self) -> bool:
         return bf16_is_faster(self._device)
-
-    def _torch_context(self) -> AbstractContextManager[object]:
-        import torch
-
-        stack = ExitStack()
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(torch.autocast(self._device.split(":")[0], dtype=torch.bfloat16, enabled=self._bf16))
-        return stack
 
     def _weights(self) -> Mapping[str, NDArray[np.float32]]:
         from safetensors import SafetensorError
@@ -228,7 +233,39 @@ def _batches(lengths: Sequence[int], most: int) -> Iterator[list[int]]:
         start += size
 
 
-def _padded(rows: Sequence[Sequence[int]], longest: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+@contextmanager
+def _inference(device: str, *, bf16: bool) -> Iterator[None]:
+    import torch
+
+    with torch.inference_mode(), torch.autocast(device.split(":")[0], dtype=torch.bfloat16, enabled=bf16):
+        yield
+
+
+def _side_by_side(work: Callable[[T], R], items: Iterable[T], device: str) -> Iterator[R]:
+    """`work` on each item, in order: on a CPU each core has an item of its own and one torch thread.
+
+    torch's threads inside one product wait for each other by spinning. On 2 idle cores two batches side by side are 15%
+    faster than one after the other on two threads; on 2 cores that others use too, three times.
+    """
+    import torch
+
+    if device != "cpu":
+        yield from map(work, items)
+        return
+    before = torch.get_num_threads()
+    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,))
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+        # A thread started later would take over the number that was set last.
+        torch.set_num_threads(before)
+
+
+def _padded(
+    texts: Sequence[Sequence[int]], chosen: Sequence[int], longest: int
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    rows = [texts[n] for n in chosen]
     width = max(map(len, rows))
     width = min(-(-width // PAD_TO) * PAD_TO, longest) if len(rows) > 1 else width
     ids = np.zeros((len(rows), width), dtype=np.int64)

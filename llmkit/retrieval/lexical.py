@@ -21,6 +21,7 @@ _KATAKANA = "\u30a0-\u30ff\u31f0-\u31ff"
 _HANGUL = "\u1100-\u11ff\u3130-\u318f\uac00-\ud7af"
 _SOUTHEAST_ASIAN = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 _UNSPACED = re.compile(f"[{_HAN}]+|[{_HIRAGANA}]+|[{_KATAKANA}]+|[{_HANGUL}]+|[{_SOUTHEAST_ASIAN}]+")
+_HIRAGANA_RUN = re.compile(f"[{_HIRAGANA}]+")
 _CAMEL = re.compile(r"\b[A-Z]?[a-z]{2,}(?:[A-Z][a-z]{2,})+\b|\b[A-Z]{2,}(?:[A-Z][a-z]{2,})+\b")
 _CAMEL_PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+")
 _WORD = re.compile(r"[^\W_]+")
@@ -37,6 +38,11 @@ FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 def has_unspaced(text: str) -> bool:
     """Whether any of the text is in a script that writes no spaces between words."""
     return _UNSPACED.search(text) is not None
+
+
+def is_hiragana(term: str) -> bool:
+    """Whether a term is all hiragana: in Japanese these carry the grammar, and seldom the subject."""
+    return _HIRAGANA_RUN.fullmatch(term) is not None
 
 
 def indexed_form(text: str) -> str:
@@ -56,8 +62,8 @@ def question_words(question: str) -> list[str]:
     """The words (bigrams) of a question that are worth looking up, lower case, each once, in order."""
     words = [word.lower() for word in _WORD.findall(indexed_form(question))]
     kept = [word for word in words if word not in FUNCTION_WORDS]
-    # Lone kana are particles; a question of nothing but function words ("how to use it") keeps them.
-    kept = [word for word in kept if not re.fullmatch(f"[{_HIRAGANA}]", word)]
+    # A lone kana is a particle. A question of nothing but function words ("how to use it") keeps them.
+    kept = [word for word in kept if len(word) > 1 or not is_hiragana(word)]
     return list(dict.fromkeys(kept or words))
 
 

@@ -253,6 +253,9 @@ def _save_and_prove(
     shutil.rmtree(out, ignore_errors=True)
     loaded.tokenizer.save_pretrained(out)
     if cfg.method == "full":
+        # A turn may end with another token than a text does; generation must stop at either.
+        ends = {loaded.tokenizer.eos_token_id, *(example.last_trained for example in examples[:CHECKED])}
+        model.generation_config.eos_token_id = sorted(ends - {None})
         model.save_pretrained(out)
         return None
     save_adapter(model, out)

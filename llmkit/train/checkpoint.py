@@ -9,9 +9,7 @@ No random state is stored: each step's dropout and each sample's mask follow fro
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -25,6 +23,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from llmkit.errors import StorageError
+from llmkit.registry.digests import hash_file
+from llmkit.registry.disk import sync
 
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 _UNFINISHED = ".unfinished-"
@@ -88,15 +88,15 @@ def save(
             }
             state = {"format": _FORMAT, "step": step, "files": digests, **facts, "optimizer": scalars}
             (work / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
-            _sync(work / _STATE)
-            _sync(work)
+            sync(work / _STATE)
+            sync(work)
             if target.exists():
                 shutil.rmtree(target)
             work.rename(target)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
-        _sync(directory)
+        sync(directory)
         for old in _found(directory)[keep:]:
             shutil.rmtree(old, ignore_errors=True)
     return target
@@ -109,7 +109,7 @@ def latest(directory: Path) -> Checkpoint | None:
         try:
             state = json.loads((path / _STATE).read_text(encoding="utf-8"))
             whole = state["format"] == _FORMAT and all(
-                _digest(path / name) == digest for name, digest in state["files"].items()
+                hash_file(path / name) == digest for name, digest in state["files"].items()
             )
         except (OSError, ValueError, KeyError, TypeError):
             whole = False
@@ -153,21 +153,8 @@ def _optimizer_state(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, 
 
 def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    _sync(path)
-    return _digest(path)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)
+    return hash_file(path)
 
 
 @contextmanager

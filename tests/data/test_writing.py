@@ -3,19 +3,20 @@ from pathlib import Path
 
 import pytest
 
-from llmkit.data.writing import new_folder, storage
+from llmkit.data.writing import new_folder
 from llmkit.errors import StorageError
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_disk_that_refuses_is_a_storage_error_with_a_mend(tmp_path: Path, code: int) -> None:
-    with pytest.raises(StorageError, match="cannot write") as caught, storage(tmp_path):
+    with pytest.raises(StorageError) as caught, new_folder(tmp_path / "made"):
         raise OSError(code, "refused")
     assert "nothing was lost" in str(caught.value.mend)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_failures_pass_through(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), storage(tmp_path):
+    with pytest.raises(FileNotFoundError), new_folder(tmp_path / "made"):
         (tmp_path / "missing").read_text()
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-MODULES = ("hashlib", "json/__init__", "argparse", "shutil", "tempfile", "socket", "csv", "heapq", "bisect", "random",
-           "statistics", "textwrap", "subprocess", "tarfile", "glob", "fnmatch")  # fmt: skip
+MODULES = ("hashlib", "json/__init__", "bisect", "heapq", "textwrap", "fnmatch", "glob", "csv", "shutil", "tempfile",
+           "secrets", "shlex", "getopt", "sched")  # fmt: skip
 
 
 @dataclass

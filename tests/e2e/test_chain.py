@@ -51,10 +51,10 @@ def test_what_the_documents_do_not_hold_is_not_answered(chain: Any) -> None:
 
 
 def test_a_batch_prints_one_object_a_question(chain: Any) -> None:
-    (chain.folder / "q.txt").write_text("How do I parse command line arguments?\nHow do I copy a directory tree?\n")
+    (chain.folder / "q.txt").write_text("How do I copy a directory tree?\nHow do I wrap a paragraph of text?\n")
     ran = chain("ask", "--batch", "q.txt", "--index", "kb", "--json")
     lines = [json.loads(line) for line in ran.out.splitlines()]
-    assert [line["question"][:12] for line in lines] == ["How do I par", "How do I cop"]
+    assert [line["question"][:12] for line in lines] == ["How do I cop", "How do I wra"]
     assert all(line["command"] == "ask" and "citations" in line for line in lines)
 
 

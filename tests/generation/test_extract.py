@@ -21,7 +21,7 @@ def terms(texts: Sequence[str]) -> list[list[str]]:
 
 
 def asked(question: str) -> dict[str, float]:
-    return {term: 1.0 for term in terms([question])[0]}
+    return dict.fromkeys(terms([question])[0], 1.0)
 
 
 def quotes(question: str, *passages: Passage, similarity=None, most: int = 3) -> list[str]:
@@ -97,7 +97,8 @@ def test_quotes_are_verbatim_trimmed_apart_and_scored_within_bounds(texts, media
         text = passages[quote.passage].text[slice(*quote.span)]
         assert text and text == text.strip() and 0 <= quote.score <= 1
     for n, a in enumerate(found):
-        assert all(a.passage != b.passage or a.span.end <= b.span.start or b.span.end <= a.span.start for b in found[:n])
+        others = (b.span for b in found[:n] if b.passage == a.passage)
+        assert all(a.span.end <= other.start or other.end <= a.span.start for other in others)
 
 
 @pytest.mark.parametrize("name", ["argparse", "heapq", "this"])

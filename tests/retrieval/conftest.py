@@ -15,7 +15,19 @@ from llmkit.retrieval.sync import Incoming, sync
 from llmkit.retrieval.writer import UNKNOWN, Change, open_writer
 from llmkit.text.document import Document
 
-MODULES = ("hashlib", "bisect", "textwrap", "shlex", "glob", "fnmatch", "colorsys", "sched", "nturl2path", "keyword", "this")
+MODULES = (
+    "hashlib",
+    "bisect",
+    "textwrap",
+    "shlex",
+    "glob",
+    "fnmatch",
+    "colorsys",
+    "sched",
+    "nturl2path",
+    "keyword",
+    "this",
+)
 
 
 def module(name: str) -> Document:

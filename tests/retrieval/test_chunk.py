@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -37,9 +38,8 @@ def check(document: Document, chunks: Sequence[Chunk], limit: int, count=count_w
         covered.update(range(start, end))
     missed = [n for n, character in enumerate(document.text) if not character.isspace() and n not in covered]
     assert not missed
-    assert all(
-        tokens <= limit or len(chunk.text) == 1 for chunk, tokens in zip(chunks, count([c.embedded for c in chunks]))
-    )
+    sizes = count([chunk.embedded for chunk in chunks])
+    assert all(size <= limit or len(chunk.text) == 1 for chunk, size in zip(chunks, sizes, strict=True))
 
 
 MEDIA = ("text/plain", "text/markdown", "text/x-python", "text/x-c", "application/json")
@@ -72,7 +72,10 @@ def test_a_function_that_fits_is_one_chunk_under_its_name(minilm: Embedder) -> N
 
 
 def test_definitions_under_try_and_in_classes_have_their_qualified_names() -> None:
-    text = "try:\n    def f():\n        return 1\nexcept E:\n    pass\nclass A:\n    x = 1\n    async def g(self):\n        pass\n"
+    text = (
+        "try:\n    def f():\n        return 1\nexcept E:\n    pass\n"
+        "class A:\n    x = 1\n    async def g(self):\n        pass\n"
+    )
     tight = ChunkSettings(size=16, overlap=0, merge=0)
     chunks = chunk_document(Document("/lib/mod.py", text, "text/x-python"), count_words, tight)
     assert [chunk.heading for chunk in chunks] == ["lib.mod", "lib.mod.f", "lib.mod", "lib.mod.A", "lib.mod.A.g"]
@@ -105,7 +108,7 @@ def test_japanese_is_cut_at_its_own_sentence_ends(minilm: Embedder) -> None:
 def test_neighbouring_chunks_of_a_section_overlap_a_little() -> None:
     text = " ".join(f"Sentence number {n} stands here." for n in range(60))
     chunks = chunk_document(Document("s", text, record="1"), count_words, ChunkSettings(40, 10, 0))
-    shared = [a.span.end - b.span.start for a, b in zip(chunks, chunks[1:], strict=False)]
+    shared = [a.span.end - b.span.start for a, b in pairwise(chunks)]
     assert len(chunks) > 5 and all(0 < size < 100 for size in shared)
 
 

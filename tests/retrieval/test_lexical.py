@@ -90,9 +90,9 @@ def test_terms_are_those_of_the_index_in_their_order() -> None:
 
 
 def test_bm25_is_the_published_formula(library: Path) -> None:
-    """Okapi BM25 by hand over the library's own terms: k1 1.2, b 0.75, IDF log((N - n + 0.5) / (n + 0.5)), as FTS5 has it."""
+    """Okapi BM25 by hand over the index's terms: k1 1.2, b 0.75, IDF log((N - n + 0.5) / (n + 0.5)), as FTS5 has it."""
     view = View(library)
-    rows = [row for row, in view._db.execute("SELECT row FROM chunks ORDER BY row")]
+    rows = [row for (row,) in view._db.execute("SELECT row FROM chunks ORDER BY row")]
     chunks = view.chunks(rows)
     stems = view.terms([f"{chunks[row].heading}\n{chunks[row].text}" for row in rows])
     lengths = {row: len(terms) for row, terms in zip(rows, stems, strict=True)}

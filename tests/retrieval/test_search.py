@@ -58,10 +58,12 @@ def test_ten_distinct_sources_come_where_there_are_as_many(searcher: Searcher) -
 
 
 def test_fewer_sources_than_ten_all_come(tmp_path: Path, hashed: Hashed) -> None:
-    build(tmp_path, [Document(f"/d/{n}.txt", f"Only {'one two three'.split()[n]}.") for n in range(3)], hashed)
+    build(
+        tmp_path, [Document(f"/d/{n}.txt", f"Only {word}.") for n, word in enumerate(("one", "two", "three"))], hashed
+    )
     for embedder in (None, hashed):
         hits = Searcher(View(tmp_path), embedder, Fusion()).search("one")
-        assert [hit.chunk.source for hit in hits][0] == "/d/0.txt" and len(hits) == 3
+        assert hits[0].chunk.source == "/d/0.txt" and len(hits) == 3
 
 
 def test_hybrid_scores_are_the_convex_sum_of_normalised_scores() -> None:

@@ -31,7 +31,12 @@ def doc(name: str, text: str) -> Document:
     return Document(f"/docs/{name}.txt", text)
 
 
-FIRST = [doc("a", "Apples are red."), doc("b", "Bananas are yellow."), doc("c", "Cherries are red."), doc("d", "Dates.")]
+FIRST = [
+    doc("a", "Apples are red."),
+    doc("b", "Bananas are yellow."),
+    doc("c", "Cherries are red."),
+    doc("d", "Dates."),
+]
 SECOND = [doc("a", "Apples are red."), doc("b", "Bananas are green."), doc("e", "Elderberries."), doc("f", "Dates.")]
 
 
@@ -40,7 +45,10 @@ def content(folder: Path, version: int | None = None) -> tuple[object, ...]:
     view = View(folder, version)
     rows, vectors = view.vectors
     chunks = view.chunks(rows.tolist())
-    by_place = sorted((chunks[row].source, chunks[row].span, vector.tobytes()) for row, vector in zip(rows.tolist(), vectors))
+    by_place = sorted(
+        (chunks[row].source, chunks[row].span, vector.tobytes())
+        for row, vector in zip(rows.tolist(), vectors, strict=True)
+    )
     words = ("apples", "red", "yellow", "green", "dates", "elderberries")
     lexical = [sorted(chunks[row].source for row in view.lexical([word], 100)) for word in words]
     counts = view.counts

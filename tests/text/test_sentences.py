@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sysconfig
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -46,7 +47,7 @@ def test_sentences_end_where_a_reader_ends_them(text: str, expected: list[str]) 
 def test_spans_are_ordered_apart_trimmed_and_hold_every_visible_character(text: str) -> None:
     spans = sentence_spans(text)
     covered = set()
-    for before, after in zip(spans, spans[1:], strict=False):
+    for before, after in pairwise(spans):
         assert before.end <= after.start
     for start, end in spans:
         assert start < end and text[start:end] == text[start:end].strip()
