@@ -21,6 +21,11 @@ CHARACTERS_PER_TOKEN = {False: 2.0, True: 1.2}
 3.4; Japanese 1.05 with MiniLM and 1.6 to 2 with encoders that learned it."""
 UNKNOWN_SHARE = 0.02
 
+_STAND_IN = {
+    False: "The library opens at nine, and everyone who lives in the town may borrow books for three weeks.",
+    True: "図書館は九時に開館し、町に住んでいる人は誰でも三週間まで本を借りることができます。",
+}
+
 
 @dataclass(frozen=True)
 class Fusion:
@@ -45,10 +50,10 @@ class Fusion:
 
 
 def measure_fusion(embedder: Embedder, texts: Sequence[str]) -> Fusion:
-    """Weights from a sample of the indexed texts. A script of which there is no text is taken as known."""
+    """Weights from a sample of the indexed texts; a built-in sentence stands in for a kind of script that has none."""
     weights = {}
     for unspaced in (False, True):
-        sample = [text for text in texts if has_unspaced(text) == unspaced]
+        sample = [text for text in texts if has_unspaced(text) == unspaced] or [_STAND_IN[unspaced]]
         known = knows_language(embedder, sample, unspaced=unspaced)
         weights[unspaced] = KNOWN_WEIGHT if known else UNKNOWN_WEIGHT
     return Fusion(spaced=weights[False], unspaced=weights[True])

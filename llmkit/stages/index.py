@@ -145,12 +145,12 @@ def _incoming(
     from llmkit.data.readers.base import ReadOptions
     from llmkit.data.readers.table import read_file
     from llmkit.retrieval.sync import Incoming, Unchanged, unchanged_sources
-    from llmkit.retrieval.writer import Stamp
+    from llmkit.retrieval.writer import UNKNOWN, Stamp
 
     known = {} if cfg.rebuild else unchanged_sources(writer)
     for file in collected.files:
         source, stamp = str(file.path), Stamp.of(str(file.path))
-        if stamp == known.get(source):
+        if stamp != UNKNOWN and stamp == known.get(source):
             yield Unchanged(source)
             continue
         for item in read_file(file.path, ReadOptions(cfg.text_field)):
