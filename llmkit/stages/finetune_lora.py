@@ -19,6 +19,7 @@ from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
+from llmkit.stages.sampling import speaking
 from llmkit.stages.training import Summary, curve, follow
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     if held_out.examples:
         validation = Padded(held_out.examples, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=False)
     options = _budget(cfg, len(padded))
-    shown = list(dataset.examples("validation"))[:SHOWN]
+    shown = [example for example in dataset.examples("validation") if example.prompt][:SHOWN]
     answers: dict[str, list[str]] = {}
     records = train(model, padded, options, validation=validation, directory=job.work / "checkpoints")
     summary = Summary()
@@ -123,8 +124,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "evaluations": summary.evaluations,
         "examples": {"train": len(training.examples), "validation": len(held_out.examples)},
         "answers": [
-            {"prompt": e.prompt[-1].content if e.prompt else "", "gold": e.completion}
-            | {name: said[i] for name, said in answers.items()}
+            {"prompt": e.prompt[-1].content, "gold": e.completion} | {name: said[i] for name, said in answers.items()}
             for i, e in enumerate(shown)
         ],
         "check": vars(check) if check else None,
@@ -221,21 +221,14 @@ def _say(training: Fitted, held_out: Fitted, limit: int, reporter: Reporter) -> 
 
 
 def _answers(cfg: FinetuneConfig, loaded: LoadedModel, model: Any, shown: Sequence[Example]) -> list[str]:
-    from llmkit.generation.local import LocalModel
     from llmkit.generation.sampling import Sampling
 
-    local = LocalModel(model, loaded.tokenizer, loaded.objective)
     sampling = Sampling(max_tokens=ANSWER_TOKENS, seed=cfg.seed)
-    was_training = model.training
-    model.eval()
-    try:
+    with speaking(loaded, model) as local:
         return [
             local.generate([{"role": m.role, "content": m.content} for m in example.prompt], sampling).text
             for example in shown
-            if example.prompt
         ]
-    finally:
-        model.train(was_training)
 
 
 def _save_and_prove(

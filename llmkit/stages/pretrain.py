@@ -17,6 +17,7 @@ from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
+from llmkit.stages.sampling import speaking
 from llmkit.stages.tokens import cached_tokens
 from llmkit.stages.training import Summary, curve, follow, samples
 
@@ -170,20 +171,14 @@ def _prompt(loaded: LoadedModel, store: TokenStore) -> str:
 
 def _sample(loaded: LoadedModel, prompt: str, seed: int) -> str:
     """What the model says now: a continuation, or, for a model that fills gaps, the words it would put in one."""
-    from llmkit.generation.local import LocalModel
     from llmkit.generation.sampling import Sampling
     from llmkit.generation.scoring import fill_mask
 
-    local = LocalModel(loaded.model, loaded.tokenizer, loaded.objective)
-    was_training = loaded.model.training
-    loaded.model.eval()
-    try:
+    with speaking(loaded, loaded.model) as local:
         if loaded.objective == "masked":
             gap = prompt + loaded.tokenizer.mask_token
             return f"{gap}: {', '.join(fill.text for fill in fill_mask(local, gap)[0])}"
         return prompt + local.generate(prompt, Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)).text
-    finally:
-        loaded.model.train(was_training)
 
 
 def _save(loaded: LoadedModel, folder: Path) -> None:

@@ -305,8 +305,7 @@ class _Run:
     def _workload(self) -> Workload:
         batch = self._samples.batch([], 1)
         rows = self._options.steps * self._options.batch_size // self.accelerator.num_processes
-        budget = 60.0 * self._options.minutes or math.inf
-        return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.labels.shape[1], budget)
+        return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.labels.shape[1])
 
 
 def _wide(device: torch.device) -> torch.dtype:

@@ -33,10 +33,6 @@ class Probe:
         """bf16 only where it is clearly faster; without hardware for it, it can be a hundred times slower."""
         return "bf16" if self.bf16 > _WORTHWHILE * self.fp32 else "fp32"
 
-    @property
-    def best(self) -> float:
-        return max(self.fp32, self.bf16)
-
 
 def probe(device: torch.device) -> Probe:
     """Multiply small matrices (2048x512 by 512x512) in both precisions, alternately; takes well under a second.

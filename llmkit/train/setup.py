@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import dataclass
@@ -15,12 +16,12 @@ from torch import nn
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import UnavailableError
 from llmkit.train.options import Choices
-from llmkit.train.precision import Probe, probe, resolve_device, threads_for
+from llmkit.train.precision import probe, resolve_device, threads_for
 
-_EARNS_COMPILE = 300.0
-"""Seconds of estimated training from which compiling pays: it costs about 20 s on 2 cores and saves a third."""
-_EFFICIENCY = 0.4
-"""Share of the probed GEMM speed that training of small models reaches; only compared with `_EARNS_COMPILE`."""
+_EARNS_COMPILE = {"cpu": 3e13, "cuda": 1e16}
+"""FLOPs of training, per CPU thread or per GPU, from which compiling pays: some five minutes of work. Compiling costs
+20 to 50 s on 2 cores and saves about a third. The work decides and not a measured speed: two equal runs must choose
+alike even if the machine is busy during one of them, or their weights would differ."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,11 @@ class Workload:
     parameters: int
     positions: int
     """Over all steps, of one process."""
-    budget: float
-    """Seconds after which the run ends in any case; infinite without a time budget."""
 
-    def seconds(self, speed: Probe) -> float:
-        """By 6 FLOPs per parameter and position (arXiv:2001.08361, table 1, with the backward pass)."""
-        return min(self.budget, 6.0 * self.parameters * self.positions / (speed.best * 1e9 * _EFFICIENCY))
+    @property
+    def flops(self) -> float:
+        """6 per parameter and position (arXiv:2001.08361, table 1, with the backward pass)."""
+        return 6.0 * self.parameters * self.positions
 
 
 def accelerator_for(device_name: str) -> Accelerator:
@@ -72,9 +72,10 @@ def choose(options: TrainOptions, accelerator: Accelerator, work: Workload, stor
     else:
         threads = threads_for(int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
         torch.set_num_threads(threads)
-        speed = probe(accelerator.device)
-        precision = speed.precision if options.precision == "auto" else options.precision
-        long = work.seconds(speed) > _EARNS_COMPILE and _has_compiler() and kind != "mps"
+        precision = probe(accelerator.device).precision if options.precision == "auto" else options.precision
+        enough = _EARNS_COMPILE.get(kind, math.inf) * (threads if kind == "cpu" else 1)
+        # With only a time budget the number of steps is nominal, and the work is not known beforehand.
+        long = not options.minutes and work.flops > enough and _has_compiler()
         compiled = long if options.compile == "auto" else options.compile == "on"
     if compiled and not _has_compiler():
         raise UnavailableError(

@@ -113,7 +113,8 @@ def test_japanese_gets_the_weight_of_an_unknown_language_and_english_beside_it_k
     assert fusion == Fusion(spaced=KNOWN_WEIGHT, unspaced=UNKNOWN_WEIGHT) == Fusion.from_json(fusion.to_json())
     assert fusion.bm25_weight("東大寺とは？") == UNKNOWN_WEIGHT and fusion.bm25_weight("temple") == KNOWN_WEIGHT
     assert fusion.knows("temple") and not fusion.knows("東大寺")
-    assert Fusion.from_json(None) == measure_fusion(minilm, []) == Fusion()
+    assert measure_fusion(minilm, []) == measure_fusion(minilm, texts[1:]) == fusion
+    assert Fusion.from_json(None) == Fusion()
 
 
 def test_searching_twice_gives_the_same(searcher: Searcher) -> None:

@@ -22,7 +22,6 @@ def test_the_probe_measures_both_precisions():
     measured = probe(torch.device("cpu"))
     assert measured.fp32 > 0
     assert measured.bf16 > 0
-    assert measured.best == max(measured.fp32, measured.bf16)
 
 
 @pytest.mark.parametrize("name", ["gpu", "cuda:x", "cpu:1", "mps:0", ""])
@@ -48,11 +47,8 @@ def test_threads_are_shared_among_processes_unless_the_environment_says(monkeypa
     assert threads_for(10_000) == 1
 
 
-def test_a_run_is_judged_long_by_its_work_and_never_longer_than_its_budget():
-    speed = Probe("cpu", fp32=100, bf16=100)
-    work = Workload(parameters=10**7, positions=10**7, budget=float("inf"))
-    assert work.seconds(speed) == pytest.approx(6e14 / 40e9)
-    assert Workload(10**7, 10**7, budget=60).seconds(speed) == 60
+def test_a_run_is_judged_long_by_its_work_and_not_by_the_speed_of_the_moment():
+    assert Workload(parameters=10**7, positions=10**7).flops == 6e14
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
