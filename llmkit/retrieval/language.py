@@ -13,7 +13,7 @@ from llmkit.retrieval.embed import Embedder
 from llmkit.retrieval.lexical import has_unspaced
 
 KNOWN_WEIGHT = 0.5
-UNKNOWN_WEIGHT = 0.8
+UNKNOWN_WEIGHT = 0.9
 """Of BM25. Measured with MiniLM in benchmarks/retrieval.py."""
 
 CHARACTERS_PER_TOKEN = {False: 2.0, True: 1.2}
