@@ -96,7 +96,7 @@ def blocks(language: str) -> Iterator[Any]:
                 yield pytest.param(match[2], id=f"{name(page)}-{number}")
 
 
-@pytest.mark.parametrize("block", blocks("yaml"))
+@pytest.mark.parametrize("block", list(blocks("yaml")))
 def test_every_recipe_and_suite_in_the_pages_loads(block: str, tmp_path: Path) -> None:
     file = tmp_path / "block.yaml"
     file.write_text(block, encoding="utf-8")
