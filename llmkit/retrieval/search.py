@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -47,7 +48,7 @@ class Searcher:
     Attributes:
         embedder: None for a lexical index.
         fusion: weights of BM25, measured when the index was built.
-        near: opens the approximate index; asked only above `exact` chunks.
+        near: opens the approximate index, or gives None where it is not in step; called once, above `exact` chunks.
     """
 
     view: View
@@ -65,18 +66,20 @@ class Searcher:
         """
         if mode == "dense" and self.embedder is None:
             raise UsageError("this index has no vectors", mend="use --search lexical, or build it with an embedder")
-        wanted = CANDIDATES
-        total = self.view.counts[1]
-        while True:
+        rows: list[int] = []
+        scores: dict[int, _Scores] = {}
+        for wanted in (CANDIDATES, 8 * CANDIDATES, 64 * CANDIDATES):
             scores = self._scores(question, mode, max(wanted, most))
             order = sorted(scores, key=lambda row: (-scores[row].score, row))
-            chosen = self._spread(order, most)
-            if chosen is not None or wanted >= total:
+            rows, sources = self._spread(order, most)
+            enough = len(rows) >= most and sources >= min(DISTINCT_SOURCES, self.view.source_count)
+            if enough or len(order) < wanted:  # or all there is
                 break
-            wanted *= 8
-        rows = chosen if chosen is not None else order
-        hits = self._hits(rows[: max(most, DISTINCT_SOURCES)] if chosen is None else rows, scores)
-        return self._filled(hits, most)
+        return self._filled(self._hits(rows, scores))
+
+    @cached_property
+    def _near(self) -> Nearest | None:
+        return self.near()
 
     def _scores(self, question: str, mode: Mode, wanted: int) -> dict[int, _Scores]:
         bm25 = self.view.lexical(question_words(question), wanted) if mode != "dense" else {}
@@ -91,7 +94,7 @@ class Searcher:
 
     def _cosines(self, question: Vectors, wanted: int, also: Sequence[int]) -> dict[int, float]:
         """Cosines of the `wanted` nearest chunks, and of those in `also`."""
-        near = self.near() if self.view.counts[1] > self.exact else None
+        near = self._near if self.view.counts[1] > self.exact else None
         if near is None:
             rows, vectors = self.view.vectors
             if not len(rows):
@@ -108,25 +111,25 @@ class Searcher:
         found.update(zip(rows.tolist(), (vectors @ question).tolist() if len(rows) else [], strict=True))
         return found
 
-    def _spread(self, order: Sequence[int], most: int) -> list[int] | None:
-        """The first `most` rows, and after them the first of each further source up to ten sources; None if the rows
-        are too few for that."""
+    def _spread(self, order: Sequence[int], most: int) -> tuple[list[int], int]:
+        """The first `most` rows, and behind them the first of each further source up to ten; how many sources that is."""
         sources = self.view.sources_of(order)
-        chosen, seen = list(order[:most]), {sources[row] for row in order[:most]}
+        chosen = list(order[:most])
+        seen = {sources[row] for row in chosen}
         for row in order[most:]:
             if len(seen) >= DISTINCT_SOURCES:
                 break
             if sources[row] not in seen:
                 seen.add(sources[row])
                 chosen.append(row)
-        return chosen if len(seen) >= DISTINCT_SOURCES and len(chosen) >= most else None
+        return chosen, len(seen)
 
     def _hits(self, rows: Sequence[int], scores: Mapping[int, _Scores]) -> list[Hit]:
         chunks = self.view.chunks(rows)
         return [Hit(chunks[row], *scores[row]) for row in rows]
 
-    def _filled(self, hits: list[Hit], most: int) -> list[Hit]:
-        """Sources that matched nothing, last and with score 0, where fewer than ten did."""
+    def _filled(self, hits: list[Hit]) -> list[Hit]:
+        """Sources that matched nothing (or far down), last and with score 0, where fewer than ten came near."""
         seen = {hit.chunk.source for hit in hits}
         if len(seen) >= DISTINCT_SOURCES:
             return hits

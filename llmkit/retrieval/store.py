@@ -106,6 +106,12 @@ class View:
         with guarded(self.folder):
             return count_rows(self._db, self.version)
 
+    @cached_property
+    def source_count(self) -> int:
+        sql = f"SELECT count(DISTINCT d.source) FROM documents d WHERE {VISIBLE}"  # noqa: S608
+        with guarded(self.folder):
+            return int(self._db.execute(sql, {"version": self.version}).fetchone()[0])
+
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """The terms that the index's tokenizer makes of texts."""
         return self._stemmer.terms(texts)

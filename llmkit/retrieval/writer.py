@@ -296,5 +296,5 @@ def _mismatch(recorded: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pa
     return DataError(
         f"this index was built with {said(recorded)}, and now {said(wanted)} is asked for",
         where=str(folder),
-        mend="use what it was built with, build under another --name, or build all of it again with --force",
+        mend="use what it was built with, build under another --name, or build all of it again with --rebuild",
     )
