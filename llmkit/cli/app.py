@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
@@ -26,7 +27,11 @@ LIFE, AROUND = "A model's life", "Around it"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    if "--debug" not in arguments:
+        # What libraries announce to programmers; their users can do nothing about it.
+        warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", DeprecationWarning)
     app = build_app(_called(arguments))
     return guarded(
         lambda: app(args=arguments, prog_name="llmkit", standalone_mode=False),

@@ -72,7 +72,13 @@ def duration(seconds: float) -> str:
 
 
 def _table(block: Table) -> RichTable:
-    table = RichTable(title=block.title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    table = RichTable(
+        title=block.title or None,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        show_header=any(block.columns),
+    )
     for index, column in enumerate(block.columns):
         table.add_column(column, justify="right" if index in block.numeric else "left", overflow="fold")
     for row in block.rows:

@@ -19,8 +19,14 @@ class Problem:
     message: str
     where: str = ""
 
+    @property
+    def text(self) -> str:
+        """The message, with the key where the place does not name it already."""
+        named = self.where.startswith(("-", "$")) or not self.key
+        return self.message if named else f"{self.key}: {self.message}"
+
     def __str__(self) -> str:
-        return f"{self.where}: {self.key}: {self.message}" if self.where else f"{self.key}: {self.message}"
+        return f"{self.where}: {self.text}" if self.where else self.text
 
 
 def unknown(key: str, known: Iterable[str], where: str) -> Problem:
@@ -32,7 +38,7 @@ def translate(error: ValidationError, where: Callable[[tuple[str | int, ...]], s
     found = []
     for part in error.errors(include_url=False):
         path = tuple(p for p in part["loc"] if not (isinstance(p, str) and p.startswith("function-")))
-        key = ".".join(str(p) for p in path) or "options"
+        key = ".".join(str(p) for p in path)
         found.append(
             Problem(key, _words(part["type"], part["msg"], part.get("ctx", {}), part.get("input")), where(path))
         )
@@ -46,14 +52,20 @@ def raise_problems(problems: Sequence[Problem], *, mend: str | None = None) -> N
     unique = list(dict.fromkeys(problems))
     if len(unique) == 1:
         only = unique[0]
-        raise ConfigError(f"{only.key}: {only.message}", where=only.where or None, mend=mend)
+        raise ConfigError(only.text, where=only.where or None, mend=mend)
     raise ConfigError(f"{len(unique)} problems:\n" + "\n".join(f"  {problem}" for problem in unique), mend=mend)
+
+
+def _one_of(expected: str, shown: str, value: str) -> str:
+    choices = [choice.strip().strip("'") for choice in expected.split(",")]
+    return f"must be one of {', '.join(choices)}, not {shown}{closest(value, choices)}"
 
 
 def _words(kind: str, message: str, context: dict[str, Any], value: object) -> str:
     shown = repr(value) if len(repr(value)) < 60 else repr(value)[:57] + "..."
     phrases = {
         "missing": "is required",
+        "extra_forbidden": "no such key",
         "int_parsing": f"must be a whole number, not {shown}",
         "int_from_float": f"must be a whole number, not {shown}",
         "int_type": f"must be a whole number, not {shown}",
@@ -71,8 +83,11 @@ def _words(kind: str, message: str, context: dict[str, Any], value: object) -> s
         "too_short": f"needs at least {context.get('min_length')}",
     }
     if kind == "literal_error":
-        choices = [c.strip().strip("'") for c in str(context.get("expected", "")).replace(" or ", ", ").split(",")]
-        return f"must be one of {', '.join(choices)}, not {shown}{closest(str(value), choices)}"
+        return _one_of(str(context.get("expected", "")).replace(" or ", ", "), shown, str(value))
+    if kind == "union_tag_invalid":
+        return _one_of(str(context.get("expected_tags", "")), repr(context.get("tag")), str(context.get("tag")))
+    if kind == "union_tag_not_found":
+        return f"needs {context.get('discriminator')}"
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     return phrases.get(kind, f"{message[:1].lower()}{message[1:]}")

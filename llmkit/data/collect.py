@@ -221,6 +221,5 @@ def _missing(path: Path) -> NotFoundError:
     beside = [entry.name for entry in parent.iterdir()] if parent.is_dir() else []
     return NotFoundError(
         f"'{path}' does not exist{closest(path.name, beside)}",
-        where=str(path),
         mend="check the path; a relative one starts at the current directory",
     )

@@ -212,7 +212,7 @@ class Dataset:
             message, mend = "it holds chat examples, and texts are needed", "name a dataset of documents"
         else:
             message = "it holds texts, and chat examples are needed"
-            mend = "make pairs of it with the docstrings reader, or name a dataset or a file of examples"
+            mend = "make pairs of it: `llmkit preprocess NAME --reader docstrings`; or name a file of examples"
         raise DataError(message, where=str(self.folder), mend=mend)
 
     def _rows(self, name: str, split: Split | None) -> Iterator[dict[str, Any]]:

@@ -139,7 +139,7 @@ def _bad_rows(drops: Sequence[Drop], rows: int) -> DataError:
     return DataError(
         f"{len(drops)} of {rows} rows cannot be used:\n{_listed(drops)}",
         where=f"{first.source}:{first.record}",
-        mend="mend these rows, or ask for bad rows to be dropped",
+        mend="mend these rows, or drop them with --bad-rows drop",
     )
 
 

@@ -224,7 +224,7 @@ def judge(gate: Gate, results: Sequence[TaskResult], comparisons: Sequence[TaskC
     result = next(r for r in results if r.task == task)
     missing = len(result.failures)
     figure: Estimate | Difference = result.metrics[metric]
-    _check_unit(gate, figure.unit)
+    check_unit(gate, figure.unit)
     if gate.baseline:
         comparison = _comparison(gate, task, metric, comparisons)
         figure, missing = comparison.differences[metric], max(missing, comparison.missing)
@@ -249,7 +249,12 @@ def _comparison(gate: Gate, task: str, metric: str, comparisons: Sequence[TaskCo
     return found
 
 
-def _check_unit(gate: Gate, unit: str) -> None:
+def check_unit(gate: Gate, unit: str) -> None:
+    """Raise UsageError if a time is compared with a bare number, or something else with a time.
+
+    Args:
+        unit: the metric's, "s" or "".
+    """
     if unit == gate.unit or (gate.baseline and gate.bound == 0):
         return
     if unit:

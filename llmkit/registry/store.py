@@ -69,7 +69,8 @@ class Registry:
         if artifact is None:
             raise self._no_version(wanted.name, version)
         if kinds and artifact.kind not in kinds:
-            raise UsageError(f"'{wanted}' is a {artifact.kind}; needed is {_one_of(kinds)}", mend=self._of_kinds(kinds))
+            found = _one_of([artifact.kind])
+            raise UsageError(f"'{wanted}' is {found}; needed is {_one_of(kinds)}", mend=self._of_kinds(kinds))
         return artifact
 
     def only(self, kind: Kind) -> Artifact:

@@ -57,6 +57,10 @@ class Inputs:
     artifacts: Mapping[str, Artifact] = field(default_factory=dict)
     raw: Mapping[str, Raw] = field(default_factory=dict)
 
+    def joined(self, other: Inputs) -> Inputs:
+        """These and others."""
+        return Inputs({**self.artifacts, **other.artifacts}, {**self.raw, **other.raw})
+
     def refs(self) -> list[InputRef]:
         """As the manifest records them, with digests."""
         made = [artifact.as_input(role) for role, artifact in self.artifacts.items()]

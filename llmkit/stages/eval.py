@@ -46,14 +46,15 @@ class EvalConfig(StageConfig):
 
 def inputs(cfg: EvalConfig, registry: Registry) -> Inputs:
     """The suites, every task's data, and what is measured; gates are checked against what will be measured."""
-    from llmkit.evaluation.gate import parse_gate, resolve
+    from llmkit.evaluation.gate import check_unit, parse_gate, resolve
+    from llmkit.evaluation.metrics.table import metric
     from llmkit.evaluation.tasks import KINDS, metrics_of
     from llmkit.stages.measuring import find_data
 
     suite = read_suites(cfg.suites)
     for text in cfg.gate:
         gate = parse_gate(text)
-        resolve(gate, metrics_of(suite))
+        check_unit(gate, metric(resolve(gate, metrics_of(suite))[1]).unit)
         if gate.baseline and cfg.baseline is None:
             raise UsageError(
                 f"the gate '{text}' compares with a baseline, and none is named", mend="add --baseline REF"
@@ -61,17 +62,17 @@ def inputs(cfg: EvalConfig, registry: Registry) -> Inputs:
     needs = {KINDS[task.kind].needs for task in suite.root}
     found = Inputs()
     if cfg.model:
-        found = _join(found, models.find_model(cfg.model, registry))
+        found = found.joined(models.find_model(cfg.model, registry))
     elif "model" in needs:
         named = ", ".join(task.id for task in suite.root if KINDS[task.kind].needs == "model")
         raise UsageError(f"these tasks measure a model, and none is named: {named}", mend="add --model REF")
     if cfg.index or "index" in needs or (needs == {"either"} and not cfg.model):
         index = registry.resolve(cfg.index, "index") if cfg.index else registry.only("index")
-        found = _join(found, Inputs({"index": index}))
+        found = found.joined(Inputs({"index": index}))
     if cfg.baseline:
-        found = _join(found, _baseline(cfg.baseline, registry))
+        found = found.joined(_baseline(cfg.baseline, registry))
     digests = {f"suite {name}": Raw(name, registry.input_digest([Path(name)]).digest) for name in cfg.suites}
-    return _join(found, Inputs(raw=digests), find_data(suite, registry))
+    return found.joined(Inputs(raw=digests)).joined(find_data(suite, registry))
 
 
 def run(cfg: EvalConfig, found: Inputs, ctx: Context) -> Outcome:
@@ -115,7 +116,9 @@ def read_suites(files: Sequence[str]) -> Suite:
         try:
             Suite.model_validate(file.values)
         except ValidationError as error:
-            problems += translate(error, lambda path: file.where(tuple(p for p in path if p not in KINDS)))  # noqa: B023
+            found = translate(error, lambda path: file.where(tuple(p for p in path if p not in KINDS)))  # noqa: B023
+            # A suite with a wrong task is said to have too few as well.
+            problems += [problem for problem in found if problem.key] or found
         else:
             tasks += file.values
     raise_problems(problems, mend="a suite is a list of tasks, each with a `kind`: see docs/eval.md")
@@ -185,7 +188,9 @@ def gate_error(payload: Mapping[str, Any]) -> GateError | None:
         return None
     words = "; ".join(f"{gate['expr']}: {gate['outcome']}" for gate in failing)
     more = [gate["items_needed"] for gate in failing if gate["outcome"] == "inconclusive" and gate["items_needed"]]
-    mend = f"about {max(more):,} items would decide it" if more else "see the table for values and intervals"
+    mend = "see the table for values and intervals"
+    if more and len(more) == len(failing):
+        mend = f"about {max(more):,} items, from as many more documents in proportion, would decide it"
     return GateError(f"{len(failing)} of {len(payload['gates'])} gates did not pass: {words}", mend=mend)
 
 
@@ -204,11 +209,6 @@ def _baseline(ref: str, registry: Registry) -> Inputs:
     return models.find_model(ref, registry, role="baseline-model")
 
 
-def _join(*parts: Inputs) -> Inputs:
-    artifacts = {role: artifact for part in parts for role, artifact in part.artifacts.items()}
-    return Inputs(artifacts, {role: raw for part in parts for role, raw in part.raw.items()})
-
-
 def _rows(result: TaskResult) -> list[dict[str, Any]]:
     return [
         {"task": result.task, "metric": name, **estimate.model_dump(mode="json")}
@@ -225,7 +225,9 @@ def _write(folder: Path, results: Sequence[TaskResult], payload: Mapping[str, An
 
 
 def _number(value: float, unit: str = "") -> str:
-    return f"{value * 1000:.3g} ms" if unit == "s" else f"{value:.4g}"
+    if unit == "s":
+        return f"{value:.3g} s" if value >= 1 else f"{value * 1000:.3g} ms"
+    return f"{value:.4g}"
 
 
 def _interval(ci: Sequence[float] | None, unit: str = "", *, signed: bool = False) -> str:

@@ -70,15 +70,31 @@ def inputs(cfg: FinetuneConfig, registry: Registry) -> Inputs:
     found = models.find_model(cfg.model, registry)
     if models.is_endpoint(found):
         raise UsageError(f"{cfg.model} answers over the network and cannot be tuned", mend="name a model that is here")
+    _check_shape(cfg, found)
     ref = parse_input(cfg.data)
     if isinstance(ref, PathRef):
         if not ref.path.exists():
             raise NotFoundError(f"no such file: {cfg.data}", mend="check the path, or name a dataset of the registry")
         digest = registry.input_digest([ref.path]).digest
-        return Inputs(found.artifacts, {**found.raw, "data": Raw(cfg.data, digest, ref.path)})
+        return found.joined(Inputs(raw={"data": Raw(cfg.data, digest, ref.path)}))
     if not isinstance(ref, RegistryRef):
         raise UsageError(f"--data {cfg.data}: name a dataset of the registry or a file", mend="download it first")
-    return Inputs({**found.artifacts, "data": registry.resolve(ref, "dataset")}, found.raw)
+    data = registry.resolve(ref, "dataset")
+    models.require_schema(data, "chat")
+    return found.joined(Inputs({"data": data}))
+
+
+def _check_shape(cfg: FinetuneConfig, found: Inputs) -> None:
+    """Tuning an adapter goes on with the shape that it has; another one that was asked for is not silently ignored."""
+    if "base" not in found.artifacts or cfg.method == "full":
+        return
+    adapter = found.artifacts["model"]
+    has = LoraOptions.model_validate(adapter.manifest.config.get("lora", {}))
+    if cfg.lora not in (has, LoraOptions()):
+        raise UsageError(
+            f"{adapter.ref} has rank {has.rank}, alpha {has.alpha}, and keeps its shape when it is tuned further",
+            mend="leave these options out, or tune the base: --model " + found.artifacts["base"].ref,
+        )
 
 
 def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:

@@ -155,7 +155,7 @@ def _retrieval(task: Any, bench: _Bench) -> TaskResult:
                 mend="give a question file: `data: questions.jsonl`",
             )
     else:
-        items = retrieval_items(_question_rows(task, bench))
+        items = _located(retrieval_items(_question_rows(task, bench)), searcher, task)
     most = max(task.cutoffs)
     searcher.search("warm up", most=most)  # the first search loads the encoder, which is no part of a search's time
 
@@ -166,6 +166,32 @@ def _retrieval(task: Any, bench: _Bench) -> TaskResult:
     return evaluate_retrieval(task.id, chosen, search, cutoffs=task.cutoffs)
 
 
+def _located(items: Sequence[Any], searcher: Any, task: Any) -> list[Any]:
+    """The items with their sources as the index names them: a path in a question file may be relative to here.
+
+    Raises:
+        DataError: a source is not in the index, so its question could only ever be missed.
+    """
+    from dataclasses import replace
+
+    known = {source for source, _ in searcher.view.sources(searcher.view.counts[0])}
+
+    def locate(source: str, item: Any) -> str:
+        for name in (source, str(Path(source).absolute()), str(Path(source).resolve())):
+            if name in known:
+                return name
+        raise DataError(
+            f"the question '{item.id}' names {source}, which is not in the index",
+            where=f"task {task.id}",
+            mend="give the path as `ask --json` shows it, or index that file",
+        )
+
+    return [
+        replace(item, relevant=tuple(place._replace(source=locate(place.source, item)) for place in item.relevant))
+        for item in items
+    ]
+
+
 def _qa(task: Any, bench: _Bench) -> TaskResult:
     from llmkit.evaluation.kinds.qa import evaluate_qa
     from llmkit.evaluation.questions import qa_items
@@ -174,6 +200,8 @@ def _qa(task: Any, bench: _Bench) -> TaskResult:
 
     items = draw(qa_items(_question_rows(task, bench)), task.limit, id_of=lambda item: item.id, seed=bench.cfg.seed)
     knowledge = bench.knowledge if bench.has("index") else None
+    if knowledge is not None:
+        knowledge.searcher.search("warm up")  # loading the encoder is no part of an answer's time
     model = bench.generator() if bench.has("model") else None
     return evaluate_qa(task.id, items, lambda question: answer_text(question, knowledge, model))
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError, NotFoundError, UsageError
-from llmkit.registry.artifact import Artifact
+from llmkit.registry.artifact import Artifact, DataSchema
 from llmkit.registry.digests import input_digest
-from llmkit.registry.refs import EndpointRef, HubRef, PathRef, parse
+from llmkit.registry.refs import EndpointRef, HubRef, PathRef, RegistryRef, parse
 from llmkit.registry.shelf import find_input
 from llmkit.registry.store import Registry
 from llmkit.registry.values import digest_of
@@ -42,6 +42,40 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     if artifact.kind == "model":
         return Inputs({role: artifact})
     return Inputs({role: artifact, _base_role(role): base_of(artifact, registry)})
+
+
+def find_tokenizer(ref: str, registry: Registry) -> Inputs:
+    """What a tokenizer reference names: an artifact (a model brings its own), a folder, or the Hub; role `tokenizer`.
+
+    Raises:
+        NotFoundError: it is not there.
+        UsageError: it names an endpoint or something without a tokenizer.
+    """
+    parsed = parse(ref)
+    if isinstance(parsed, RegistryRef):
+        return Inputs({"tokenizer": registry.resolve(parsed, "tokenizer", "model", "adapter")})
+    if isinstance(parsed, EndpointRef):
+        raise UsageError(f"{ref} does not hand out its tokenizer", mend="name one of the registry, a folder or the Hub")
+    return find_model(ref, registry, role="tokenizer")
+
+
+def require_schema(data: Artifact, schema: DataSchema) -> None:
+    """Raise DataError, with what to do, if a dataset holds something else."""
+    if data.manifest.data_schema == schema:
+        return
+    if schema == "text":
+        message, mend = "holds chat examples, and texts are needed", "name a dataset of documents"
+    else:
+        message = "holds texts, and chat examples are needed"
+        mend = f"make pairs of them: `llmkit preprocess {data.name} --reader docstrings`, or name a file of examples"
+    raise DataError(f"{data.ref} {message}", mend=mend)
+
+
+def folder(found: Inputs, role: str) -> Path | None:
+    """The local folder of a model or tokenizer, fetched from the Hub if need be; None where the role is not taken."""
+    if role in found.artifacts:
+        return found.artifacts[role].path
+    return folder_of(found.raw[role]) if role in found.raw else None
 
 
 def base_of(adapter: Artifact, registry: Registry) -> Artifact:

@@ -13,6 +13,7 @@ from llmkit.errors import UsageError
 from llmkit.registry.refs import RegistryRef, parse_input
 from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block, Line, Table
+from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage
 from llmkit.stages.sources import FilesConfig, collect_files, name_from_inputs
 from llmkit.stages.tokens import cached_tokens
@@ -34,15 +35,13 @@ class PreprocessConfig(FilesConfig):
     similarity: float = option(0.8, "Jaccard similarity from which documents are near-duplicates.", gt=0, le=1)
     split: SplitOptions = SplitOptions()
     tokenizer: str = option(TRAIN, "train: a byte-level BPE on the train split; none; or a tokenizer's reference.")
-    vocab_size: int = option(8000, "Tokens of a trained vocabulary, reserved ones included.", ge=1)
+    vocab_size: int = option(8000, "Tokens of a trained vocabulary, reserved ones included.", ge=364)
     workers: int = option(0, "Processes that read files; 0: as many as cores.", ge=0, keyed=False)
 
 
 def inputs(cfg: PreprocessConfig, registry: Registry) -> Inputs:
     """Files, or one dataset of texts for the docstrings reader; and a tokenizer where one is named."""
-    artifacts = {}
-    if cfg.tokenizer not in (TRAIN, NONE):
-        artifacts["tokenizer"] = registry.resolve(cfg.tokenizer, "tokenizer", "model")
+    named = Inputs() if cfg.tokenizer in (TRAIN, NONE) else models.find_tokenizer(cfg.tokenizer, registry)
     if cfg.reader == "docstrings":
         ref = parse_input(cfg.inputs[0]) if len(cfg.inputs) == 1 else None
         if not isinstance(ref, RegistryRef):
@@ -50,8 +49,10 @@ def inputs(cfg: PreprocessConfig, registry: Registry) -> Inputs:
                 "--reader docstrings reads one dataset of texts",
                 mend="make one first: `llmkit preprocess FILES... --name corpus`, then give `corpus`",
             )
-        return Inputs({"data": registry.resolve(ref, "dataset"), **artifacts})
-    return Inputs(artifacts, {"files": collect_files(cfg, registry)})
+        data = registry.resolve(ref, "dataset")
+        models.require_schema(data, "text")
+        return named.joined(Inputs({"data": data}))
+    return named.joined(Inputs(raw={"files": collect_files(cfg, registry)}))
 
 
 def default_name(cfg: PreprocessConfig, found: Inputs) -> str:
@@ -76,10 +77,11 @@ def run(cfg: PreprocessConfig, found: Inputs, ctx: Context) -> Outcome:
         made.insert(
             0, Made("tokenizer", tokenizer_folder, suffix="-tokenizer", metrics={"vocabulary": metrics["vocabulary"]})
         )
-    elif "tokenizer" in found.artifacts:
-        tokenizer_folder = found.artifacts["tokenizer"].path
     else:
-        return Outcome(made, metrics, payload)
+        named = models.folder(found, "tokenizer")
+        if named is None or schema != "text":
+            return Outcome(made, metrics, payload)
+        tokenizer_folder = named
     if schema == "text":
         tokens = cached_tokens(ctx, dataset, tokenizer_folder)
         metrics["tokens"] = payload["tokens"] = {split: count.tokens for split, count in tokens.counts.items()}
@@ -91,7 +93,7 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     report = payload["report"]
     unit = "examples" if report["schema"] == "chat" else "documents"
     steps = [
-        (step["step"], step.get("files"), step.get(unit), step.get("characters", step.get("bytes")))
+        (step["step"], step.get("files"), step.get("bytes"), step.get(unit), step.get("characters"))
         for step in report["steps"]
     ]
     tokens = payload.get("tokens", {})
@@ -102,7 +104,7 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
         for reason, count in reasons.items()
     ]
     drops += [("skipped", reason.replace("_", " "), count) for reason, count in report["skipped"].items()]
-    blocks: list[Block] = [Table(("after", "files", unit, "characters"), steps, "", frozenset({1, 2, 3}))]
+    blocks: list[Block] = [Table(("after", "files", "bytes", unit, "characters"), steps, "", frozenset({1, 2, 3, 4}))]
     if drops:
         blocks.append(Table(("left out by", "because", "count"), drops, "", frozenset({2})))
     blocks.append(Table(("split", unit, "characters", "tokens"), splits, "", frozenset({1, 2, 3})))
@@ -154,9 +156,9 @@ def _train_tokenizer(cfg: PreprocessConfig, dataset: Dataset, folder: Path, ctx:
     from llmkit.data.tokenizer import save_tokenizer, train_tokenizer
 
     texts = (each.document.text for each in dataset.documents("train"))
-    with ctx.reporter.progress("training the tokenizer", unit="tokens") as bar:
+    with ctx.reporter.progress("training the tokenizer") as bar:
         trained = train_tokenizer(texts, cfg.vocab_size)
-        bar.advance(trained.vocab_size)
+        bar.advance(1, vocabulary=trained.vocab_size)
     if trained.clipped:
         ctx.reporter.warn(f"the text gives a vocabulary of {trained.vocab_size}; {trained.wanted} were asked for")
     save_tokenizer(trained.tokenizer, folder)

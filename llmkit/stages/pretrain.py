@@ -15,6 +15,7 @@ from llmkit.registry.artifact import Artifact
 from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
+from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.sampling import speaking
@@ -61,15 +62,19 @@ class PretrainConfig(TrainOptions, StageConfig):
 
 def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
     """The dataset, and the tokenizer that was made with it or that goes with the model to go on from."""
+    from llmkit.models.families import family, size_of
+
+    size_of(family(cfg.family), cfg.size)
     data = registry.resolve(cfg.data, "dataset")
-    found = {"data": data}
+    models.require_schema(data, "text")
+    found = Inputs({"data": data})
     if cfg.init:
-        found["init"] = registry.resolve(cfg.init, "model")
+        found = found.joined(models.find_model(cfg.init, registry, role="init"))
     if cfg.tokenizer:
-        found["tokenizer"] = registry.resolve(cfg.tokenizer, "tokenizer", "model")
+        found = found.joined(models.find_tokenizer(cfg.tokenizer, registry))
     elif not cfg.init:
-        found["tokenizer"] = _partner(data, registry)
-    return Inputs(found)
+        found = found.joined(Inputs({"tokenizer": _partner(data, registry)}))
+    return found
 
 
 def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
@@ -77,13 +82,12 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     from llmkit.data.dataset import Dataset
 
     dataset = Dataset.open(found.artifacts["data"].path)
-    dataset.require("text")
-    tokenizer = found.artifacts.get("tokenizer", found.artifacts.get("init"))
+    init = models.folder(found, "init")
+    tokenizer = models.folder(found, "tokenizer") or init
     assert tokenizer is not None  # noqa: S101  # inputs() found one of the two
-    tokens = cached_tokens(ctx, dataset, tokenizer.path)
-    paths = {"tokens": tokens.folder, "tokenizer": tokenizer.path}
-    if "init" in found.artifacts:
-        paths["init"] = found.artifacts["init"].path
+    paths = {"tokens": cached_tokens(ctx, dataset, tokenizer).folder, "tokenizer": tokenizer}
+    if init is not None:
+        paths["init"] = init
     summary = run_job(Job("pretrain", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
     payload = {key: summary[key] for key in ("evaluations", "samples", "parameters")}
     made = Made("model", ctx.work / "model")

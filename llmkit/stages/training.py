@@ -139,7 +139,9 @@ def verdict(losses: Sequence[float]) -> str:
     fell = f"held-out loss {first:.3f} to {last:.3f}"
     if last > best * 1.01:
         return f"{fell}, but it was {best:.3f} before: the model began to memorise; train less or on more text"
-    if len(losses) > 2 and losses[-2] - last > 0.02 * (first - last):
+    if len(losses) < 4:
+        return fell
+    if losses[-2] - last > 0.02 * (first - last):
         return f"{fell}, and still falling: more steps would help"
     return f"{fell}, and flat at the end"
 
