@@ -112,7 +112,7 @@ class Searcher:
         return found
 
     def _spread(self, order: Sequence[int], most: int) -> tuple[list[int], int]:
-        """The first `most` rows, and behind them the first of each further source up to ten; how many sources that is."""
+        """The first `most` rows, and behind them the first of each further source up to ten; how many sources."""
         sources = self.view.sources_of(order)
         chosen = list(order[:most])
         seen = {sources[row] for row in chosen}
