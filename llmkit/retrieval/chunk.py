@@ -14,8 +14,6 @@ from llmkit.text.sentences import sentence_spans, trimmed
 
 CountTokens = Callable[[Sequence[str]], list[int]]
 
-LONGEST_HEADING = 120
-"""Code points of the heading that travel with a chunk."""
 CHARACTERS_PER_TOKEN = 8
 """A word of a million letters is one unknown token to WordPiece: pieces are bounded by characters as well."""
 
@@ -74,6 +72,11 @@ class _Piece(NamedTuple):
     tokens: int
 
 
+class _Heading(NamedTuple):
+    text: str
+    tokens: int
+
+
 class _Cut(NamedTuple):
     heading: str
     span: Span
@@ -92,24 +95,24 @@ def chunk_document(document: Document, count: CountTokens, settings: ChunkSettin
     """
     text = document.text
     limit = settings.size
-    parts: list[tuple[str, Block, list[_Piece]]] = []
     tiled = blocks(document)
-    headings = [_heading(block) for block in tiled]
-    heading_tokens = dict(zip(headings, count(headings), strict=True))
-    for block, heading, pieces in zip(tiled, headings, _pieces(text, tiled, count, limit // 2), strict=True):
-        if pieces:
-            parts.append((heading, block, pieces))
+    headings = _headings(tiled, count, limit // 4)
+    pieces_of = _pieces(text, tiled, count, limit // 2)
+    parts = [(heading, pieces) for heading, pieces in zip(headings, pieces_of, strict=True) if pieces]
     cuts: list[_Cut] = []
-    for heading, pieces in _joined(parts, settings.merge):
-        room = max(limit - heading_tokens[heading], limit // 2)
-        packed = _packed(pieces, room, settings.overlap)
-        cuts += (_Cut(heading, span, tokens + heading_tokens[heading]) for span, tokens in packed)
+    for (heading, tokens), pieces in _joined(parts, settings.merge):
+        packed = _packed(pieces, limit - tokens, settings.overlap)
+        cuts += (_Cut(heading, span, tokens + in_pieces) for span, in_pieces in packed)
     return [_chunk(document, cut.heading, cut.span) for cut in _fitted(text, cuts, count, limit)]
 
 
-def _heading(block: Block) -> str:
-    path = " > ".join(block.headings)
-    return path if len(path) <= LONGEST_HEADING else "…" + path[-LONGEST_HEADING:]
+def _headings(tiled: Sequence[Block], count: CountTokens, most: int) -> list[_Heading]:
+    """Each block's heading path, or where that is too long its innermost heading, or none."""
+    choices = [(" > ".join(block.headings), *block.headings[-1:], "") for block in tiled]
+    distinct = list(dict.fromkeys(heading for options in choices for heading in options))
+    tokens = dict(zip(distinct, count(distinct), strict=True))
+    tokens[""] = 0
+    return [next(_Heading(text, tokens[text]) for text in options if tokens[text] <= most) for options in choices]
 
 
 def _chunk(document: Document, heading: str, span: Span) -> Chunk:
@@ -183,11 +186,11 @@ def _words(text: str, span: Span, most: int) -> Iterator[Span]:
         start = stop
 
 
-def _joined(parts: Sequence[tuple[str, Block, list[_Piece]]], merge: int) -> Iterator[tuple[str, list[_Piece]]]:
+def _joined(parts: Sequence[tuple[_Heading, list[_Piece]]], merge: int) -> Iterator[tuple[_Heading, list[_Piece]]]:
     """Short neighbours joined under the first one's heading."""
-    held: tuple[str, list[_Piece]] | None = None
+    held: tuple[_Heading, list[_Piece]] | None = None
     held_tokens = 0
-    for heading, _, pieces in parts:
+    for heading, pieces in parts:
         tokens = sum(piece.tokens for piece in pieces)
         if held is not None and held_tokens + tokens <= merge:
             held[1].extend(pieces)

@@ -95,8 +95,15 @@ def test_definitions_on_one_line_are_not_repeated() -> None:
 
 def test_markdown_sections_carry_their_heading_path_and_fences_hide_hashes() -> None:
     text = "# Guide\n\nIntro.\n\n## Install\n\n```sh\n# not a heading\npip\n```\n\nUsage\n-----\nRun it.\n"
-    chunks = chunk_document(Document("/d/g.md", text, "text/markdown"), count_words, ChunkSettings(16, 0, 0))
+    chunks = chunk_document(Document("/d/g.md", text, "text/markdown"), count_words, ChunkSettings(40, 0, 0))
     assert [chunk.heading for chunk in chunks] == ["g > Guide", "g > Guide > Install", "g > Guide > Usage"]
+
+
+def test_a_heading_path_that_would_fill_the_chunk_is_shortened_or_left_out() -> None:
+    text = f"# {'long ' * 30}\n\n## Short\n\nBody text here.\n\n## {'wide ' * 30}\n\nMore text here.\n"
+    chunks = chunk_document(Document("s", text, "text/markdown", record="1"), count_words, ChunkSettings(40, 0, 0))
+    assert [chunk.heading for chunk in chunks if "text here" in chunk.text] == ["Short", ""]
+    check(Document("s", text, "text/markdown", record="1"), chunks, 40)
 
 
 def test_japanese_is_cut_at_its_own_sentence_ends(minilm: Embedder) -> None:
