@@ -156,7 +156,8 @@ def _incoming(
         for item in read_file(file.path, ReadOptions(cfg.text_field)):
             if isinstance(item, Drop):
                 drops[item.reason] += 1
-                reporter.warn(f"{item.source}: {item.detail}")
+                if item.reason != "empty":  # nobody misses those; they are counted
+                    reporter.warn(f"{item.source}: {item.detail}")
             else:
                 yield Incoming(item, stamp)
 

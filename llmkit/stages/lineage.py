@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from llmkit.registry.artifact import Artifact
 from llmkit.registry.lineage import Node, lineage
@@ -29,7 +30,22 @@ def tree(node: Node) -> Tree:
 
 
 def family_tree(registry: Registry, artifacts: Sequence[Artifact]) -> list[Tree]:
-    """The trees of those artifacts that no other of them was made from: together they show them all."""
+    """The trees of those artifacts that no other of them was made from, the largest first.
+
+    Together they show all of them; what one tree has shown, the next ones only name.
+    """
     used = {ref.digest for artifact in artifacts for ref in artifact.manifest.inputs}
-    sinks = [artifact for artifact in artifacts if artifact.digest not in used]
-    return [tree(lineage(registry.layout, artifact)) for artifact in sinks]
+    roots = [lineage(registry.layout, artifact) for artifact in artifacts if artifact.digest not in used]
+    shown: set[str] = set()
+    return [tree(_once(root, shown)) for root in sorted(roots, key=_size, reverse=True)]
+
+
+def _size(node: Node) -> int:
+    return 1 + sum(_size(child) for child in node.inputs)
+
+
+def _once(node: Node, shown: set[str]) -> Node:
+    if node.inputs and node.ref in shown:
+        return replace(node, inputs=(), repeated=True)
+    shown.add(node.ref)
+    return replace(node, inputs=tuple(_once(child, shown) for child in node.inputs))
