@@ -253,7 +253,9 @@ def _side_by_side(work: Callable[[T], R], items: Iterable[T], device: str) -> It
         yield from map(work, items)
         return
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)), initializer=torch.set_num_threads, initargs=(1,))
+    # Only Linux says how many cores this process may use.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    pool = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,))
     try:
         yield from pool.map(work, items)
     finally:
