@@ -1,6 +1,6 @@
 """Draws docs/demo.svg: the last page of `llmkit run recipes/demo.yaml`, as a terminal shows it.
 
-    python docs/picture.py      run after `make demo`, so that everything is reused and it takes seconds
+python docs/picture.py      run after `make demo`, so that everything is reused and it takes seconds
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import typer
 
 from llmkit import __version__
 from llmkit.cli.edge import guarded
+from llmkit.cli.help import WIDTH, PlainCommand, PlainGroup
 from llmkit.stages.table import STAGES, load
 
 TOOLS: dict[str, tuple[str, str]] = {
@@ -43,26 +44,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_app(called: str | None = None) -> typer.Typer:
     """The application: `called` with all its flags, every other command by name and help only."""
     app = typer.Typer(
+        cls=PlainGroup,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
-        rich_markup_mode="rich",
-        context_settings={"help_option_names": ["-h", "--help"]},
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
         help="One toolkit for the whole life of a language model: from files to a model, an index, answers and a gate.",
     )
     app.callback()(_version_flag)
     for name, text in STAGES.items():
         function = stage_command(name) if name == called else _placeholder
-        app.command(name, help=text, rich_help_panel=LIFE)(function)
+        app.command(name, cls=PlainCommand, help=text, rich_help_panel=LIFE)(function)
     for name, (module, text) in TOOLS.items():
         if name != called:
-            app.command(name, help=text, rich_help_panel=AROUND)(_placeholder)
+            app.command(name, cls=PlainCommand, help=text, rich_help_panel=AROUND)(_placeholder)
             continue
         tool = import_module(module).COMMAND
         if isinstance(tool, typer.Typer):
             app.add_typer(tool, name=name, help=text, rich_help_panel=AROUND)
         else:
-            app.command(name, help=text, rich_help_panel=AROUND)(tool)
+            app.command(name, cls=PlainCommand, help=text, rich_help_panel=AROUND)(tool)
     return app
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from llmkit.cli.help import PlainCommand, PlainGroup
 from llmkit.cli.invocation import print_json
 from llmkit.stages.table import STAGES, load
 
-COMMAND = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+COMMAND = typer.Typer(cls=PlainGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 
 @COMMAND.callback()
@@ -15,7 +16,7 @@ def config() -> None:
     """About options: where they come from is shown by `--show-config` on each command."""
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def schema() -> None:
     """Print the JSON Schema of recipes and project files."""
     from llmkit.config.schema import recipe_schema

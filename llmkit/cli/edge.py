@@ -19,7 +19,6 @@ from llmkit.errors import (
     Terminated,
     UsageError,
 )
-from llmkit.registry.disk import storage_error
 
 
 def guarded(work: Callable[[], int | None], *, as_json: bool, debug: bool) -> int:
@@ -53,6 +52,8 @@ def as_known(error: BaseException) -> LlmkitError | None:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted("interrupted; nothing half-done was kept as a result", mend="run it again to go on")
     if isinstance(error, OSError):
+        from llmkit.registry.disk import storage_error
+
         return storage_error(error, Path(error.filename or "."))
     if isinstance(error, MemoryError):
         return RunError("out of memory", mend="use a smaller --batch-size, or a smaller model")

@@ -31,9 +31,9 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
         flag = f"{leaf.flag}/--no-{leaf.flag[2:]}" if kind is bool else leaf.flag
         names = [flag, leaf.traits.short] if leaf.traits.short else [flag]
         if default := shown(leaf.default):
-            help_text += f" [dim](default: {default})[/dim]"
+            help_text += f" (default: {default})"
         info = typer.Option(
-            *names, help=help_text, metavar=_metavar(leaf), show_default=False, rich_help_panel=_panel(leaf)
+            *names, help=help_text, metavar=_metavar(leaf), show_default=False, rich_help_panel=leaf.panel
         )
     return inspect.Parameter(
         leaf.parameter,
@@ -58,10 +58,6 @@ def _metavar(leaf: Leaf) -> str | None:
     if leaf.traits.argument is not None:
         return f"{leaf.traits.argument}..." if leaf.many else leaf.traits.argument
     return "<str>..." if leaf.many else None
-
-
-def _panel(leaf: Leaf) -> str | None:
-    return leaf.path[0].replace("_", " ").capitalize() if len(leaf.path) > 1 else None
 
 
 def signature(groups: Sequence[Sequence[inspect.Parameter]]) -> inspect.Signature:

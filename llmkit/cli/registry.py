@@ -7,10 +7,11 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from llmkit.cli.help import PlainCommand, PlainGroup
 from llmkit.cli.invocation import PANEL, open_registry, print_json
 from llmkit.reporting.blocks import Block, Line, Table
 
-COMMAND = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode="rich")
+COMMAND = typer.Typer(cls=PlainGroup, no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 
 Ref = Annotated[str, typer.Argument(metavar="REF", help="name, name@3 or name@tag.", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON.", rich_help_panel=PANEL)]
@@ -24,7 +25,7 @@ def registry() -> None:
     """Artifacts: datasets, tokenizers, models, adapters, indexes and reports."""
 
 
-@COMMAND.command("list")
+@COMMAND.command("list", cls=PlainCommand)
 def list_(
     kind: Annotated[Optional[str], typer.Option(help="Only this kind.")] = None,  # noqa: UP045
     json: Json = False,
@@ -57,7 +58,7 @@ def list_(
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def show(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     """One artifact: what it is, how it was made, its figures and files."""
     artifact = open_registry().resolve(ref)
@@ -83,7 +84,7 @@ def show(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def diff(
     before: Annotated[str, typer.Argument(metavar="A", show_default=False)],
     after: Annotated[str, typer.Argument(metavar="B", show_default=False)],
@@ -109,7 +110,7 @@ def diff(
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def lineage(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     """The tree of all that an artifact was made from."""
     from llmkit.registry.lineage import lineage as trace
@@ -124,7 +125,7 @@ def lineage(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def tag(
     ref: Ref,
     name: Annotated[Optional[str], typer.Argument(metavar="TAG", show_default=False)] = None,  # noqa: UP045
@@ -151,7 +152,7 @@ def tag(
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def verify(
     refs: Annotated[Optional[list[str]], typer.Argument(metavar="[REF]...", show_default=False)] = None,  # noqa: UP045
     json: Json = False,
@@ -177,7 +178,7 @@ def verify(
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def rm(ref: Ref, force: Force = False, debug: Debug = False) -> int:
     """Remove one version; refused while something was made from it."""
     from llmkit.registry.upkeep import remove
@@ -189,7 +190,7 @@ def rm(ref: Ref, force: Force = False, debug: Debug = False) -> int:
     return 0
 
 
-@COMMAND.command()
+@COMMAND.command(cls=PlainCommand)
 def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     days: Annotated[float, typer.Option(help="After how many days interrupted work is given up.", min=0)] = 14,

@@ -37,6 +37,8 @@ class TrainOptions(Seeded):
     recipe for very small models (lr 1e-3).
     """
 
+    panel = "Training"
+
     steps: int = option(0, "Optimizer steps, and the length of the schedule; 0: as the other budgets say.", ge=0)
     samples: int = option(0, "End after so many samples, with a short last step; 0: after the last step.", ge=0)
     minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)

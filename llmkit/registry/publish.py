@@ -131,7 +131,7 @@ def check_kind(layout: Layout, name: str, kind: Kind) -> None:
             continue
         if artifact.kind != kind:
             raise UsageError(
-                f"the name '{name}' belongs to {artifact.ref}, which is of kind {artifact.kind}; this would be of kind {kind}",
+                f"the name '{name}' belongs to {artifact.ref}, of kind {artifact.kind}; this would be of kind {kind}",
                 mend=f"choose another --name, such as `{name}-{kind}`",
             )
         return

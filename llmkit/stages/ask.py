@@ -6,17 +6,19 @@ import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmkit.config.base import option
 from llmkit.config.trust import leaves_this_machine
 from llmkit.errors import DataError, NotFoundError, UsageError
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.stages import models
 from llmkit.stages.answers import from_index, from_model, reachable
 from llmkit.stages.base import BATCH, Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.knowledge import Knowledge, opened
+
+if TYPE_CHECKING:
+    from llmkit.registry.store import Registry
 
 NEAREST = 3
 """Passages named where nothing answers."""

@@ -13,18 +13,18 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from llmkit.config.base import identity, option
 from llmkit.config.resolve import Resolved
 from llmkit.config.sections import Seeded
 from llmkit.errors import GateError
-from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
-from llmkit.registry.digests import reuse_key
-from llmkit.registry.provenance import git_state, package_versions
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
+
+if TYPE_CHECKING:  # `--help` imports this module, and needs nothing of the registry
+    from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
+    from llmkit.registry.store import Registry
 
 RESULT_FILE = "result.json"
 RESULT_SCHEMA = 1
@@ -63,6 +63,8 @@ class Inputs:
 
     def refs(self) -> list[InputRef]:
         """As the manifest records them, with digests."""
+        from llmkit.registry.artifact import InputRef
+
         made = [artifact.as_input(role) for role, artifact in self.artifacts.items()]
         return made + [InputRef(role=role, ref=raw.ref, digest=raw.digest) for role, raw in self.raw.items()]
 
@@ -224,6 +226,8 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode) -> Plan:
     Raises:
         LlmkitError: an input is not there or not usable.
     """
+    from llmkit.registry.digests import reuse_key
+
     inputs = stage.inputs(cfg, registry)
     name = cfg.name or stage.default_name(cfg, inputs)
     names = stage.names(cfg, name) if name is not None else {}
@@ -316,6 +320,9 @@ def _scratch() -> Iterator[Path]:
 
 
 def _draft(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run, result: tuple[Outcome, Made]) -> Draft:
+    from llmkit.registry.artifact import Draft
+    from llmkit.registry.provenance import git_state, package_versions
+
     outcome, made = result
     return Draft(
         kind=made.kind,

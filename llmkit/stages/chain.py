@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmkit.config.recipe import Recipe, RecipeStage
 from llmkit.config.resolve import Layer, Resolved, environment_layer, project_layer, resolve, set_layer
 from llmkit.errors import LlmkitError, NotFoundError, UsageError, closest
-from llmkit.registry.store import Registry
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages.base import Mode, Plan, Result, Stage, execute, plan
 from llmkit.stages.table import STAGES, load
+
+if TYPE_CHECKING:
+    from llmkit.registry.store import Registry
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,7 @@ from llmkit.config.document import load_yaml
 from llmkit.config.problems import Problem, raise_problems, translate
 from llmkit.config.trust import leaves_this_machine
 from llmkit.errors import GateError, UsageError
-from llmkit.registry.artifact import Artifact
 from llmkit.registry.refs import slug
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block, Line, Style, Table
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
@@ -25,6 +23,8 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, Stage
 if TYPE_CHECKING:
     from llmkit.evaluation.result import TaskComparison, TaskResult
     from llmkit.evaluation.tasks import Suite
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
 
 TASKS_FILE, GATES_FILE = "tasks.json", "gates.json"
 MARKS: dict[str, tuple[str, Style]] = {"passed": ("✓", "good"), "failed": ("✗", "bad"), "inconclusive": ("?", "bad")}

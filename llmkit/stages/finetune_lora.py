@@ -11,9 +11,7 @@ from pydantic import model_validator
 from llmkit.config.base import option
 from llmkit.config.sections import LoraOptions, SplitOptions, TrainOptions
 from llmkit.errors import NotFoundError, UsageError
-from llmkit.registry.artifact import Kind
 from llmkit.registry.refs import PathRef, RegistryRef, parse_input
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from llmkit.data.chat import Example
     from llmkit.models.adapters import AdapterCheck
     from llmkit.models.load import LoadedModel
+    from llmkit.registry.artifact import Kind
+    from llmkit.registry.store import Registry
     from llmkit.train.examples import Fitted, Rendered
 
 FULL_LR, ADAPTER_LR = 2e-5, 2e-4

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from llmkit.config.base import option
 from llmkit.errors import DataError, UnavailableError
 from llmkit.registry.digests import DIGEST_AREA
-from llmkit.registry.store import Registry
 from llmkit.registry.values import digest_of
 from llmkit.reporting.blocks import Block, Line, Table
 from llmkit.reporting.reporter import Reporter
@@ -21,6 +20,7 @@ from llmkit.stages.sources import FilesConfig, collect_files, name_from_inputs
 
 if TYPE_CHECKING:
     from llmkit.data.collect import Collected
+    from llmkit.registry.store import Registry
     from llmkit.retrieval.embed import Embedder
     from llmkit.retrieval.store import View
     from llmkit.retrieval.sync import Incoming, Unchanged

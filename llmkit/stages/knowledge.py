@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError
-from llmkit.registry.artifact import Artifact
 from llmkit.registry.digests import DIGEST_AREA
-from llmkit.registry.store import Registry
 
 if TYPE_CHECKING:
     from llmkit.answering.abstain import Calibration
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
     from llmkit.retrieval.embed import Embedder
     from llmkit.retrieval.search import Nearest, Searcher
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from llmkit.registry.artifact import Artifact
 from llmkit.registry.lineage import Node, lineage
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Style, Tree
+
+if TYPE_CHECKING:
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
 
 STYLES: dict[str, Style] = {"removed": "dim", "missing": "bad", "files": "dim"}
 

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError, NotFoundError
-from llmkit.registry.artifact import Artifact
 from llmkit.registry.refs import PathRef, parse_input
-from llmkit.registry.store import Registry
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Raw
 from llmkit.stages.knowledge import Knowledge, opened
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
     from llmkit.evaluation.result import TaskResult
     from llmkit.evaluation.tasks import Suite
     from llmkit.generation.local import LocalModel
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
     from llmkit.stages.eval import EvalConfig
 
 

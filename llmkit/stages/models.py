@@ -6,18 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError, NotFoundError, UsageError
-from llmkit.registry.artifact import Artifact, DataSchema
-from llmkit.registry.digests import input_digest
 from llmkit.registry.refs import EndpointRef, HubRef, PathRef, RegistryRef, parse
-from llmkit.registry.shelf import find_input
-from llmkit.registry.store import Registry
-from llmkit.registry.values import digest_of
 from llmkit.stages.base import Inputs, Raw
 
 if TYPE_CHECKING:
     from llmkit.generation.endpoint import EndpointModel
     from llmkit.generation.local import LocalModel
     from llmkit.models.load import LoadedModel
+    from llmkit.registry.artifact import Artifact, DataSchema
+    from llmkit.registry.store import Registry
 
 BASE = "base"
 
@@ -29,6 +26,9 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
         NotFoundError: it is not there, or an adapter's base is gone.
         UsageError: it is no model.
     """
+    from llmkit.registry.digests import input_digest
+    from llmkit.registry.values import digest_of
+
     parsed = parse(ref)
     if isinstance(parsed, PathRef):
         folder = parsed.path
@@ -84,6 +84,8 @@ def base_of(adapter: Artifact, registry: Registry) -> Artifact:
     Raises:
         NotFoundError: it is not in the registry any more.
     """
+    from llmkit.registry.shelf import find_input
+
     for used in adapter.manifest.inputs:
         if used.role in (BASE, "model"):
             found = find_input(registry.layout, used)

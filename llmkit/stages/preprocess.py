@@ -11,7 +11,6 @@ from llmkit.config.base import option
 from llmkit.config.sections import CleanOptions, SplitOptions
 from llmkit.errors import UsageError
 from llmkit.registry.refs import RegistryRef, parse_input
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block, Line, Table
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage
@@ -20,6 +19,7 @@ from llmkit.stages.tokens import cached_tokens
 
 if TYPE_CHECKING:
     from llmkit.data.dataset import Dataset
+    from llmkit.registry.store import Registry
 
 TRAIN, NONE = "train", "none"
 

@@ -11,8 +11,6 @@ from pydantic import model_validator
 from llmkit.config.base import option
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import NotFoundError
-from llmkit.registry.artifact import Artifact
-from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
@@ -25,6 +23,8 @@ from llmkit.stages.training import Summary, curve, follow, samples
 if TYPE_CHECKING:
     from llmkit.data.tokens import TokenStore
     from llmkit.models.load import LoadedModel
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
     from llmkit.train.batches import Windows
 
 DEFAULT_STEPS = 300

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmkit.config.base import option
 from llmkit.registry.refs import slug
-from llmkit.registry.store import Registry
 from llmkit.stages.base import Raw, StageConfig
+
+if TYPE_CHECKING:
+    from llmkit.registry.store import Registry
 
 
 class FilesConfig(StageConfig):

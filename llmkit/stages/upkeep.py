@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from llmkit.errors import LlmkitError
-from llmkit.registry.artifact import Artifact
-from llmkit.registry.store import Registry
 from llmkit.registry.upkeep import verify
 from llmkit.stages.knowledge import rows_as_published
+
+if TYPE_CHECKING:
+    from llmkit.registry.artifact import Artifact
+    from llmkit.registry.store import Registry
 
 
 @dataclass(frozen=True)

@@ -100,6 +100,8 @@ def chain(tmp_path_factory: pytest.TempPathFactory) -> Cli:
     cli.ok("preprocess", "docs", "--name", "corpus", "--vocab-size", 2000)
     cli.ok("preprocess", "corpus", "--reader", "docstrings", "--name", "pairs", "--tokenizer", "none")
     cli.ok("pretrain", "--data", "corpus", "--name", "base", "--steps", 12, "--sequence-length", 128)
-    cli.ok("finetune-lora", "--model", "base", "--data", "pairs", "--name", "bot", "--steps", 4, "--over-length", "drop")
+    cli.ok(
+        "finetune-lora", "--model", "base", "--data", "pairs", "--name", "bot", "--steps", 4, "--over-length", "drop"
+    )
     cli.ok("index", "docs", "--name", "kb")
     return cli

@@ -80,7 +80,7 @@ def test_names_are_unique_across_kinds(registry: Registry, make) -> None:
     registry.check_free("base", "dataset")
     registry.check_free("other", "model")
     for attempt in (lambda: make("base", "model"), lambda: registry.check_free("base", "model")):
-        with pytest.raises(UsageError, match=r"belongs to a dataset \(base@1\)") as caught:
+        with pytest.raises(UsageError, match="belongs to base@1, of kind dataset") as caught:
             attempt()
         assert "`base-model`" in (caught.value.mend or "")
     assert registry.versions("base") == [1]

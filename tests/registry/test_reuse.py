@@ -114,7 +114,7 @@ def test_reuse_makes_the_latest_version_what_was_last_asked_for(registry: Regist
 def test_reuse_does_not_take_a_name_of_another_kind(registry: Registry, make) -> None:
     make("corpus", key="k")
     make("base", "model")
-    with pytest.raises(UsageError, match="belongs to a model"):
+    with pytest.raises(UsageError, match="of kind model"):
         registry.reuse(key_of("k"), {"dataset": "base"})
 
 

@@ -141,5 +141,5 @@ def test_a_missing_input_fails_before_any_work(registry: Registry) -> None:
 
 def test_a_name_of_another_kind_fails_before_any_work(registry: Registry) -> None:
     do(registry)
-    with pytest.raises(UsageError, match="belongs to a tokenizer"):
+    with pytest.raises(UsageError, match="of kind tokenizer"):
         do(registry, name="toy-tokenizer", text="q")
