@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.config.base import option
-from llmkit.errors import DataError, UnavailableError
+from llmkit.errors import ConfigError, DataError, UnavailableError
 from llmkit.registry.digests import DIGEST_AREA
 from llmkit.registry.values import digest_of
 from llmkit.reporting.blocks import Block, Line, Table
@@ -69,6 +69,11 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     from llmkit.retrieval.writer import open_writer
 
     embedder = _embedder(found, ctx)
+    if embedder is not None and cfg.chunk_size > embedder.max_tokens:
+        raise ConfigError(
+            f"chunks of {cfg.chunk_size} tokens are longer than the {embedder.max_tokens} that {embedder.name} reads",
+            mend=f"use --chunk-size {embedder.max_tokens} or less: what is past the limit would not be found",
+        )
     settings = ChunkSettings(size=cfg.chunk_size, overlap=cfg.overlap, merge=min(64, cfg.chunk_size))
     collected: Collected = found.raw["files"].value
     drops: Counter[str] = Counter()

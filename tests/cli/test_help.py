@@ -42,8 +42,8 @@ def test_help_loads_no_heavy_module(words: list[str]) -> None:
 @pytest.mark.parametrize("command", [*STAGES, *TOOLS])
 def test_every_command_says_what_it_is_for_in_the_overview(command: str) -> None:
     shown = CliRunner().invoke(build_app(), ["--help"], env={"COLUMNS": "200"}).output
-    line = next(line for line in shown.splitlines() if f" {command} " in line)
-    assert line.rstrip(" │").endswith(".")
+    line = next(line for line in shown.splitlines() if line.startswith(f"  {command} "))
+    assert len(line.split()) > 3
 
 
 def test_without_a_command_the_overview_is_shown() -> None:

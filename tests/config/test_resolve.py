@@ -91,7 +91,7 @@ def test_a_list_in_a_variable_is_separated_by_commas() -> None:
 
 
 def test_set_needs_a_key_it_knows_and_an_equals_sign() -> None:
-    with pytest.raises(ConfigError, match="lora.rnk: no such option; did you mean 'lora.rank'"):
+    with pytest.raises(ConfigError, match="no such option; did you mean 'lora.rank'"):
         resolve(Demo, [set_layer(Demo, ["lora.rnk=3"])])
     with pytest.raises(ConfigError, match="needs the form key=value"):
         resolve(Demo, [set_layer(Demo, ["steps"])])
