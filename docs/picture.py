@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,7 +47,10 @@ def main() -> None:
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115, PTH123
     console.print(Text("$ make demo", style="bold"))
     console.print(Text.from_ansi("\n".join(lines[start:])))
-    console.save_svg(str(ROOT / "docs" / "demo.svg"), title="llmkit run recipes/demo.yaml", unique_id="llmkit-demo")
+    svg = console.export_svg(title="llmkit run recipes/demo.yaml", unique_id="llmkit-demo")
+    # rich names a web font; a picture should load nothing from anywhere.
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    (ROOT / "docs" / "demo.svg").write_text(svg, encoding="utf-8")
 
 
 if __name__ == "__main__":

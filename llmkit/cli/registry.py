@@ -181,12 +181,18 @@ def verify(
 @COMMAND.command(cls=PlainCommand)
 def rm(ref: Ref, force: Force = False, debug: Debug = False) -> int:
     """Remove one version; refused while something was made from it."""
+    from llmkit.registry.refs import RegistryRef, parse
     from llmkit.registry.upkeep import remove
 
     opened = open_registry()
-    artifact = opened.resolve(ref)
-    freed = remove(opened.layout, artifact.name, artifact.version, force=force)
-    _print([Line(f"{artifact.ref} is removed; {freed / MEBIBYTE:.1f} MiB freed")])
+    parsed = parse(ref)
+    if isinstance(parsed, RegistryRef) and parsed.version in opened.versions(parsed.name):
+        name, version = parsed.name, parsed.version  # also one that is too damaged to be read
+    else:
+        artifact = opened.resolve(ref)
+        name, version = artifact.name, artifact.version
+    freed = remove(opened.layout, name, version, force=force)
+    _print([Line(f"{name}@{version} is removed; {freed / MEBIBYTE:.1f} MiB freed")])
     return 0
 
 

@@ -178,6 +178,17 @@ def test_tags_point_and_protect(chain: Any) -> None:
     assert chain("registry", "tag", "--remove", "base@prod").code == 0
 
 
+def test_an_artifact_too_damaged_to_be_read_is_named_and_can_be_removed(cli: Any) -> None:
+    (cli.folder / "a.txt").write_text("Cats sleep most of the day, and dogs bark at the postman.\n" * 20)
+    made = cli.ok("preprocess", "a.txt", "--name", "hurt", "--tokenizer", "none")
+    (Path(made["artifact"]["path"]) / "manifest.json").write_text("{}")
+    assert "hurt@1" in cli("registry", "list").out
+    assert cli("registry", "verify").code == 4
+    assert cli("registry", "rm", "hurt@1").code == 2
+    assert cli("registry", "rm", "hurt@1", "--force").code == 0
+    assert cli.ok("registry", "list") == {"artifacts": [], "damaged": []}
+
+
 def test_show_config_names_every_origin(chain: Any) -> None:
     shown = chain("pretrain", "--data", "corpus", "--set", "lr=0.01", "--show-config", LLMKIT_PRETRAIN_STEPS="9").out
     for words in (("steps", "9", "$LLMKIT_PRETRAIN_STEPS"), ("lr", "0.01", "--set"), ("data", "corpus", "--data")):

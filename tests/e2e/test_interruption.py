@@ -21,7 +21,8 @@ def pretrain(name: str, *more: object) -> tuple[object, ...]:
 
 def wait_for_checkpoint(home: Path, since: float, process: subprocess.Popen[str]) -> None:
     for _ in range(600):
-        files = [file for file in (home / "work").rglob("*.safetensors") if file.stat().st_mtime > since]
+        # A finished checkpoint: what is being written has another name until it is whole.
+        files = [file for file in (home / "work").glob("*/checkpoints/step-*/*") if file.stat().st_mtime > since]
         if files or process.poll() is not None:
             return
         time.sleep(0.1)
