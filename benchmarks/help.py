@@ -1,6 +1,6 @@
 """How long `--help` takes, in wall-clock seconds of whole processes: the goal is under 0.2 s.
 
-    python benchmarks/help.py [--runs 9]
+python benchmarks/help.py [--runs 9]
 """
 
 from __future__ import annotations
