@@ -336,7 +336,8 @@ class TestChroma:
         assert ran.returncode == -signal.SIGKILL
         assert sum(self.catch_up(tmp_path)) == 300
         chroma = ChromaVectors(tmp_path, hashed.digest)
-        assert len(chroma.nearest(hashed.encode(["text"])[0], 1000)) == 300
+        # Counted, not searched for: among vectors that are nearly the same, an approximate search misses some.
+        assert chroma.in_step()
         chroma.close()
 
     def test_a_server_is_used_the_same_way_and_its_absence_is_an_error(self, tmp_path: Path, hashed: Hashed) -> None:
