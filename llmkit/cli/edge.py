@@ -28,7 +28,10 @@ def guarded(work: Callable[[], int | None], *, as_json: bool, debug: bool) -> in
     """
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        return work() or 0
+        code = work() or 0
+        if code == Interrupted.exit_code:  # the parser has turned Ctrl-C into a code
+            raise KeyboardInterrupt
+        return code
     except BrokenPipeError:
         # Whoever read our output has gone; say nothing and do not let the interpreter complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmkit.errors import StorageError
 from llmkit.registry.disk import write_whole, writing
 
 HOME_VARIABLE = "LLMKIT_HOME"
@@ -84,7 +85,11 @@ class Layout:
         """
         with writing(self.home):
             if not self.home.is_dir():
-                self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                try:
+                    self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+                except FileNotFoundError as error:
+                    mend = f"set {HOME_VARIABLE} to a folder you may write to"
+                    raise StorageError("cannot be made here", where=str(self.home), mend=mend) from error
             # A folder of the user's own that LLMKIT_HOME points at must not vanish from its git; so only into one that
             # holds nothing, or nothing but the drafts of processes that were killed right here.
             if all(entry.name.startswith("..gitignore.") for entry in self.home.iterdir()):

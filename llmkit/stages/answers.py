@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,27 @@ def read_source(source: str, record: str) -> Document:
         if not isinstance(item, Drop) and item.record == record:
             return item
     raise NotFoundError("the source is not there any more", where=source, mend="run `llmkit index` again")
+
+
+def outdated(knowledge: Knowledge, retrieved: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
+    """What of the nearest sources is not as it was indexed, in words: a refusal may be wrong for that reason."""
+    indexed: dict[str, set[str]] = {}
+    for row in knowledge.searcher.view.manifest():
+        indexed.setdefault(row.source, set()).add(row.digest)
+    notes = []
+    for source in list(dict.fromkeys(place["source"] for place in retrieved))[:most]:
+        if not Path(source).exists():
+            notes.append(f"{reachable(source)} is gone since it was indexed: run llmkit index again")
+        elif _digests(Path(source)) != indexed.get(source):
+            notes.append(f"{reachable(source)} has changed since it was indexed: run llmkit index again")
+    return notes
+
+
+def _digests(path: Path) -> set[str]:
+    from llmkit.data.drops import Drop
+    from llmkit.data.readers.table import read_file
+
+    return {item.digest for item in read_file(path) if not isinstance(item, Drop)}
 
 
 def reachable(source: str) -> str:

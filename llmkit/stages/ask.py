@@ -13,13 +13,15 @@ from llmkit.config.trust import leaves_this_machine
 from llmkit.errors import DataError, NotFoundError, UsageError
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.stages import models
-from llmkit.stages.answers import from_index, from_model, reachable
+from llmkit.stages.answers import from_index, from_model, outdated, reachable
 from llmkit.stages.base import BATCH, Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.knowledge import Knowledge, opened
 
 if TYPE_CHECKING:
     from llmkit.registry.store import Registry
 
+EXTRACTED = frozenset({".pdf", ".html", ".htm", ".xhtml", ".docx"})
+"""Files whose text is not what an editor shows: a quote of them has a page or nothing, but no line."""
 NEAREST = 3
 """Passages named where nothing answers."""
 
@@ -99,9 +101,13 @@ def _answer(cfg: AskConfig, question: str, knowledge: Knowledge | None, model: A
     if knowledge is None:
         return {"question": question, **from_model(question, model, sampling)}
     answer = from_index(question, knowledge, model=model, sampling=sampling, most=cfg.k, mode=cfg.search).to_json()
+    notes = outdated(knowledge, answer["retrieved"]) if answer["abstained"] else []
     for place in (*answer["citations"], *answer["retrieved"]):
         place["source"] = reachable(place["source"])
-    return {"question": question, **answer}
+    for quote in answer["citations"]:
+        if Path(quote["source"]).suffix.lower() in EXTRACTED:
+            quote["line"] = None  # a line of the extracted text is none of the file's
+    return {"question": question, **answer, "notes": notes}
 
 
 def _questions(path: Path) -> list[str]:
@@ -143,12 +149,13 @@ def _shown(answer: Mapping[str, Any]) -> Sequence[Block]:
         blocks.append(Line(answer["answer"], "bad"))
         blocks.append(Line("The nearest passages, which do not answer it:", "dim"))
         nearest = dict.fromkeys(place["source"] for place in answer["retrieved"])
-        return [*blocks, *(Line(f"  {source}", "dim") for source in list(nearest)[:NEAREST])]
+        blocks += [Line(f"  {source}", "dim") for source in list(nearest)[:NEAREST]]
+        return [*blocks, *(Line(note, "bad") for note in answer.get("notes", ()))]
     quotes = answer["citations"]
     if not quotes or not all(quote["quote"] in answer["answer"] for quote in quotes):
         blocks.append(Quote(answer["answer"]))
     for number, quote in enumerate(quotes, start=1):
-        place = f"{quote['source']}:{quote['line']}"
+        place = f"{quote['source']}:{quote['line']}" if quote["line"] else quote["source"]
         page = f", page {quote['page']}" if quote["page"] else ""
         stale = "  (the file has changed since it was indexed)" if quote["stale"] else ""
         blocks.append(Quote(quote["quote"], f"[{number}] {place}{page}{stale}", link=_link(quote["source"])))
@@ -173,7 +180,8 @@ def headline(payload: Mapping[str, Any]) -> str:
     if not quotes:
         return f"{len(payload['answer'])} characters"
     first = quotes[0]
-    return f"{len(quotes)} quote{'s' if len(quotes) > 1 else ''}, {Path(first['source']).name}:{first['line']}"
+    line = f":{first['line']}" if first["line"] else ""
+    return f"{len(quotes)} quote{'s' if len(quotes) > 1 else ''}, {Path(first['source']).name}{line}"
 
 
 STAGE = Stage(

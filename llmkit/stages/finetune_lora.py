@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from llmkit.config.base import option
 from llmkit.config.sections import LoraOptions, SplitOptions, TrainOptions
-from llmkit.errors import NotFoundError, UsageError
+from llmkit.errors import NotFoundError, UsageError, closest
 from llmkit.registry.refs import PathRef, RegistryRef, parse_input
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.reporting.reporter import Reporter
@@ -32,6 +32,7 @@ FULL_LR, ADAPTER_LR = 2e-5, 2e-4
 SHOWN = 3
 """Held-out examples that are answered before and after."""
 ANSWER_TOKENS = 40
+ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 CHECKED = 4
 """Examples on which the saved adapter is compared with the trained one."""
 
@@ -79,6 +80,9 @@ def inputs(cfg: FinetuneConfig, registry: Registry) -> Inputs:
         return found.joined(Inputs(raw={"data": Raw(cfg.data, digest, ref.path)}))
     if not isinstance(ref, RegistryRef):
         raise UsageError(f"--data {cfg.data}: name a dataset of the registry or a file", mend="download it first")
+    if Path(cfg.data).suffix in ROW_FILES and not registry.versions(ref.name):
+        beside = [path.name for path in Path().iterdir()]
+        raise NotFoundError(f"no such file: {cfg.data}{closest(cfg.data, beside)}", mend="check the path")
     data = registry.resolve(ref, "dataset")
     models.require_schema(data, "chat")
     return found.joined(Inputs({"data": data}))
@@ -116,7 +120,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
 
     cfg, dataset = job.config, Dataset.open(job.paths["examples"])
     loaded = _load(job)
-    limit = cfg.sequence_length or loaded.context or 2048
+    limit = models.sequence_limit(loaded, cfg.sequence_length)
     training = fitted(dataset, "train", loaded.tokenizer, cfg, limit)
     held_out = fitted(dataset, "validation", loaded.tokenizer, cfg, limit)
     _say(training, held_out, limit, reporter)

@@ -117,12 +117,21 @@ def _loss(task: Any, bench: _Bench) -> TaskResult:
     from llmkit.generation.scoring import completion_nll
 
     local, items = bench.model, []
+    # Examples of a dataset come from documents; rows of a file stand for themselves.
+    documents = _role(task) in bench.found.artifacts
     for example in draw(_examples(task, bench), task.limit, id_of=lambda e: e.id, seed=bench.cfg.seed):
         messages = [{"role": message.role, "content": message.content} for message in example.messages]
         encoded = local.encode_example(messages)
         prompt = "\n".join(message.content for message in example.prompt)
         items.append(
-            LossItem(example.id, prompt, example.completion, encoded.prompt, encoded.completion, example.source)
+            LossItem(
+                example.id,
+                prompt,
+                example.completion,
+                encoded.prompt,
+                encoded.completion,
+                cluster=example.source if documents else "",
+            )
         )
     return evaluate_loss(task.id, items, lambda pairs: completion_nll(local, pairs))
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from llmkit.registry.store import Registry
 
 BASE = "base"
+UNKNOWN_CONTEXT = 2048
+"""For architectures that state no limit, as lm-evaluation-harness takes it."""
 
 
 def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
@@ -42,6 +44,20 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     if artifact.kind == "model":
         return Inputs({role: artifact})
     return Inputs({role: artifact, _base_role(role): base_of(artifact, registry)})
+
+
+def sequence_limit(loaded: LoadedModel, wanted: int) -> int:
+    """Tokens of the longest sequence: what is wanted (0: the model's context), which the model must be able to read.
+
+    Raises:
+        UsageError: it is longer than the model's context.
+    """
+    if loaded.context and wanted > loaded.context:
+        raise UsageError(
+            f"sequence length {wanted} is past the model's context of {loaded.context} tokens",
+            mend=f"use --sequence-length {loaded.context} or less, or a model that was trained on longer sequences",
+        )
+    return wanted or loaded.context or UNKNOWN_CONTEXT
 
 
 def find_tokenizer(ref: str, registry: Registry) -> Inputs:

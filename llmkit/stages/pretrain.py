@@ -146,7 +146,9 @@ def _model(job: Job[PretrainConfig]) -> LoadedModel:
 
     cfg = job.config
     if "init" in job.paths:
-        return load_model(job.paths["init"])
+        loaded = load_model(job.paths["init"])
+        models.sequence_limit(loaded, cfg.sequence_length)
+        return loaded
     tokenizer = load_tokenizer(job.paths["tokenizer"])
     model = new_model(
         cfg.family,

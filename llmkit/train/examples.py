@@ -133,7 +133,7 @@ def fit(examples: Iterable[Rendered], limit: int, policy: OverLength) -> Fitted:
             raise DataError(
                 f"an example of {len(example)} tokens is longer than the limit of {limit}",
                 where=example.where or None,
-                mend="use --sequence-length to raise the limit, or --over-length drop, truncate or split",
+                mend="use --over-length drop, truncate or split, or a model that reads more",
             )
         if policy == "drop":
             dropped += 1

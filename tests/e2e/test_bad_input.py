@@ -147,6 +147,22 @@ def test_a_bad_row_of_fine_tuning_data_is_named_by_file_and_line(chain: Any) -> 
     refused(chain("finetune-lora", "--model", "base", "--data", "rows.jsonl"), 4, "rows.jsonl:2")
 
 
+def test_a_limit_past_the_models_context_is_refused_before_training(chain: Any) -> None:
+    refused(
+        chain("finetune-lora", "--model", "base", "--data", "pairs", "--sequence-length", 4096), 2, "context of 128"
+    )
+
+
+def test_a_missing_file_of_examples_is_said_to_be_missing(chain: Any) -> None:
+    (chain.folder / "good.jsonl").write_text('{"prompt": "a", "completion": "b"}')
+    refused(chain("finetune-lora", "--model", "base", "--data", "god.jsonl"), 3, "no such file", "good.jsonl")
+
+
+def test_a_home_that_cannot_be_made_is_a_storage_error(cli: Any) -> None:
+    (cli.folder / "a.txt").write_text(TEXT * 20)
+    refused(cli("preprocess", "a.txt", "--tokenizer", "none", LLMKIT_HOME="/proc/nowhere"), 6, "LLMKIT_HOME")
+
+
 def test_two_writers_of_one_name_get_two_versions(cli: Any) -> None:
     for name in ("a", "b"):
         (cli.folder / f"{name}.txt").write_text((name + " " + TEXT) * 50)

@@ -84,6 +84,37 @@ def test_a_changed_file_is_marked_stale_or_not_quoted_and_the_next_index_is_curr
     }
 
 
+def test_a_refusal_says_what_has_changed_since_it_was_indexed(chain: Any) -> None:
+    file = chain.folder / "rules" / "leave.md"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("# Leave\n\nEverybody has twenty days of paid leave.\n")
+    chain.ok("index", "rules", "--name", "rules")
+    question = "How many days of paid leave does everybody have?"
+    assert not chain.ok("ask", question, "--index", "rules")["abstained"]
+    file.write_text("# Leave\n\nThis page is being rewritten.\n")
+    refusal = chain.ok("ask", question, "--index", "rules")
+    assert refusal["abstained"]
+    assert "has changed since it was indexed" in refusal["notes"][0]
+
+
+def test_a_quote_of_a_web_page_claims_no_line_of_its_file(chain: Any) -> None:
+    page = chain.folder / "web" / "a.html"
+    page.parent.mkdir(exist_ok=True)
+    body = "<p>Otters hold hands while they sleep, so that they do not drift apart.</p>" * 3
+    page.write_text(f"<html><body><article><h1>Otters</h1>{body}</article></body></html>")
+    chain.ok("index", "web", "--name", "web")
+    answer = chain.ok("ask", "What do otters do while they sleep?", "--index", "web")
+    assert [citation["line"] for citation in answer["citations"]] == [None] * len(answer["citations"])
+
+
+def test_rows_of_a_file_are_items_of_their_own(chain: Any) -> None:
+    rows = [{"prompt": f"Add {n} and {n}.", "completion": str(2 * n)} for n in range(12)]
+    (chain.folder / "sums.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (chain.folder / "sums.yaml").write_text("- {id: sums, kind: loss, data: sums.jsonl}\n")
+    measured = chain.ok("eval", "sums.yaml", "--model", "base")["results"]
+    assert all(result["ci"] for result in measured)
+
+
 def test_the_adapter_loads_with_plain_peft_and_changes_the_base(chain: Any) -> None:
     import torch
     from peft import PeftModel
