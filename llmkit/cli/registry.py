@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Optional
+from collections.abc import Sequence
+from typing import Annotated, Optional
 
 import typer
 
@@ -61,6 +61,8 @@ def list_(
 @COMMAND.command(cls=PlainCommand)
 def show(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     """One artifact: what it is, how it was made, its figures and files."""
+    from llmkit.registry.values import flat
+
     artifact = open_registry().resolve(ref)
     manifest = artifact.manifest.model_dump(mode="json", by_alias=True)
     if json:
@@ -70,7 +72,7 @@ def show(ref: Ref, json: Json = False, debug: Debug = False) -> int:
     facts += [(key, manifest[key]) for key in ("schema", "alias_of", "device", "started", "ended") if manifest.get(key)]
     facts += [(f"input {used['role']}", f"{used['ref']} ({used['digest'][:12]})") for used in manifest["inputs"]]
     given = set(manifest["given"])
-    options = [(key, value, "given" if key in given else "") for key, value in _flat(manifest["config"])]
+    options = [(key, value, "given" if key in given else "") for key, value in flat(manifest["config"])]
     files = [(name, f"{record['size']:,}", record["sha256"][:12]) for name, record in manifest["files"].items()]
     blocks: list[Block] = [
         Line(f"{artifact.ref}  {artifact.kind}", "heading"),
@@ -78,7 +80,7 @@ def show(ref: Ref, json: Json = False, debug: Debug = False) -> int:
         Table(("option", "value", ""), options, "Options"),
     ]
     if manifest["metrics"]:
-        blocks.append(Table(("metric", "value"), list(_flat(manifest["metrics"])), "Metrics", frozenset({1})))
+        blocks.append(Table(("metric", "value"), list(flat(manifest["metrics"])), "Metrics", frozenset({1})))
     blocks.append(Table(("file", "bytes", "sha256"), files, "Files", frozenset({1})))
     _print([*blocks, *(Line(f"warning: {text}", "bad") for text in manifest["warnings"])])
     return 0
@@ -223,13 +225,3 @@ def _print(blocks: Sequence[Block]) -> None:
     from llmkit.cli.render import print_blocks
 
     print_blocks(stdout_console(), blocks)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", value))
-    return rows

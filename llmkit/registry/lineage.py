@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from llmkit.registry import shelf
 from llmkit.registry.artifact import Artifact, InputRef, Manifest
 from llmkit.registry.layout import Layout
 from llmkit.registry.refs import RegistryRef, parse
+from llmkit.registry.values import flat
 
 State = Literal["present", "removed", "missing", "files"]
 
@@ -139,21 +140,13 @@ def _branch(layout: Layout, used: InputRef, seen: set[str]) -> Node:
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    before, after = dict(_flat(old)), dict(_flat(new))
+    before, after = dict(flat(old)), dict(flat(new))
     keys = sorted({*before, *after})
     return tuple(
         Change(key, before.get(key), after.get(key))
         for key in keys
         if key not in before or key not in after or before[key] != after[key]
     )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _inputs(manifest: Manifest) -> dict[str, str]:

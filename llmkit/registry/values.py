@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from pathlib import PurePath
 from typing import NoReturn
 
@@ -69,6 +69,15 @@ def parse(content: bytes) -> JsonValue:
     """
     value: JsonValue = json.loads(content, parse_constant=_refuse_constant)
     return value
+
+
+def flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Nested mappings as (dotted key, value) pairs, in order; an empty mapping is a value."""
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -358,6 +358,8 @@ def _recorded(artifact: Artifact) -> dict[str, Any]:
 
 def _why(name: str, chosen: Mapping[str, Any], inputs: Inputs, registry: Registry) -> str:
     """What differs from the latest artifact of that name."""
+    from llmkit.registry.values import flat
+
     versions = registry.versions(name)
     if not versions:
         return "not made yet"
@@ -366,19 +368,12 @@ def _why(name: str, chosen: Mapping[str, Any], inputs: Inputs, registry: Registr
         before = next((used for used in latest.manifest.inputs if used.role == ref.role), None)
         if before is None or before.digest != ref.digest:
             return f"its {ref.role} changed: {ref.ref}"
-    for key, value in _flat(chosen):
-        was = dict(_flat(latest.manifest.config)).get(key)
+    before_all = dict(flat(latest.manifest.config))
+    for key, value in flat(chosen):
+        was = before_all.get(key)
         if was != value:
             return f"{key} changed: {was} -> {value}"
     return "an earlier version of the command made it"
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _interrupted(registry: Registry, key: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmkit.registry.digests import hash_file
 from llmkit.stages.base import Context
@@ -16,19 +16,13 @@ AREA = "tokens"
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """The Hugging Face tokenizer of a tokenizer or model folder."""
-    from transformers import AutoTokenizer
-
-    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-
-
 def cached_tokens(ctx: Context, dataset: Dataset, tokenizer_folder: Path) -> TokenStore:
     """The dataset in tokens, encoded now if no earlier command did.
 
     The cache is keyed by content: the digests of the dataset's documents and of the tokenizer's own files.
     """
     from llmkit.data.tokens import TokenStore, encode_corpus
+    from llmkit.models.load import load_tokenizer
     from llmkit.registry.values import digest_of
 
     documents = hash_file(dataset.folder / "documents.parquet")
