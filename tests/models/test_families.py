@@ -29,11 +29,12 @@ def test_every_family_of_the_design_is_in_the_table():
     assert all(row.model_type in CONFIG_MAPPING_NAMES for row in FAMILIES.values())
 
 
-@pytest.mark.parametrize(("name", "size"), SIZES)
+WITH_A_FIGURE = [(name, size) for name, size in SIZES if FAMILIES[name].sizes[size].parameters]
+
+
+@pytest.mark.parametrize(("name", "size"), WITH_A_FIGURE)
 def test_a_published_size_has_its_published_number_of_parameters(name, size):
     published = FAMILIES[name].sizes[size].parameters
-    if not published:
-        pytest.skip("no figure was published")
     rounded = published % 1_000_000 == 0
     # The largest rounding is CodeGen's: 2.7B for 2,779 million.
     assert parameters(name, size) == pytest.approx(published, rel=0.03 if rounded else 0)
