@@ -20,7 +20,66 @@ class CleanOptions(Config):
     form: Literal["NFC", "NFKC", "none"] = option(
         "NFC", "Unicode normal form; NFKC also folds full-width and other compatibility characters."
     )
+    width: Literal["keep", "fold"] = option(
+        "keep", "fold: full-width letters and digits to ASCII, half-width kana to full-width; in prose."
+    )
+    quotes: Literal["keep", "straighten"] = option("keep", "straighten: curly quotes to ASCII ones; in prose.")
+    lowercase: bool = option(False, "Put prose into lower case.")
+    symbols: Literal["keep", "remove"] = option(
+        "keep", "remove: from prose, whatever is no letter, mark, digit, space or ordinary punctuation."
+    )
     min_chars: int = option(20, "Drop documents with fewer characters that are not white space.", ge=0)
+
+
+class LanguageOptions(Config):
+    """Which languages stay. Source code has no language and always passes."""
+
+    identify: bool = option(True, "Record each document's language.")
+    languages: tuple[str, ...] = option((), "Keep only documents in these languages (ISO 639-1: en, ja).")
+    drop_languages: tuple[str, ...] = option((), "Drop documents in these languages.")
+    confidence: float = option(
+        0.65, "With --languages: the least certainty that a document is in one of them.", ge=0, le=1
+    )
+
+
+class QualityOptions(Config):
+    """Which rules of quality a document must meet. Each rule has a variant for scripts without spaces."""
+
+    rules: tuple[Literal["gopher_quality", "gopher_repetition", "c4", "fineweb", "code"], ...] = option(
+        (), "Presets of quality rules that documents must meet; none by default."
+    )
+    threshold: tuple[str, ...] = option((), "Change one rule's threshold: gopher_quality.min_words=20.")
+
+
+class PrivacyOptions(Config):
+    """What is done about personal data and secrets."""
+
+    pii: Literal["count", "replace", "drop", "off"] = option(
+        "count", "Personal data and keys: count them, replace them by placeholders, drop the document, or do not look."
+    )
+    pii_types: tuple[str, ...] = option((), "Only these types (email, phone, ...); else all.")
+    consistent: bool = option(False, "Number placeholders, so that one value has one placeholder within a document.")
+    recogniser: Literal["patterns", "presidio"] = option(
+        "patterns", "patterns: rules and check digits; presidio: Microsoft's analyzer (an extra)."
+    )
+
+
+class DedupOptions(Config):
+    """Which duplicates are dropped."""
+
+    duplicates: Literal["near", "exact", "none"] = option("near", "Which duplicates are dropped.")
+    similarity: float = option(0.8, "Jaccard similarity from which documents are near-duplicates.", gt=0, le=1)
+    repeated_lines: int = option(
+        0, "Remove lines of prose that occur in at least this many documents (menus, footers); 0: keep them.", ge=0
+    )
+
+
+class DecontaminateOptions(Config):
+    """What is kept out because models are tested on it."""
+
+    against: tuple[str, ...] = option((), "Files of evaluation sets; documents that contain their text are found.")
+    ngram: int = option(13, "Words in a row that a document may not share with them (Brown et al. 2020).", ge=3)
+    contaminated: Literal["drop", "keep"] = option("drop", "drop such documents, or keep and record them.")
 
 
 class SplitOptions(Config):
