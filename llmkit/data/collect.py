@@ -7,39 +7,87 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
+from llmkit.data.drops import Drop
 from llmkit.data.globs import is_glob, matcher
 from llmkit.data.python_sources import PREFIX, STDLIB_EXCLUDED, find_python_source, is_stdlib
 from llmkit.data.skipping import Skip, git_ignored, skip_file, skip_folder
-from llmkit.errors import DataError, NotFoundError, closest
+from llmkit.errors import ConfigError, DataError, NotFoundError, UsageError, closest
+from llmkit.registry.refs import RegistryRef, parse_input
+
+Kind = Literal["path", "python", "web", "stdin", "hub", "registry"]
+"""What sort of thing an input names; see `kind_of_input`."""
 
 
 @dataclass(frozen=True)
 class SourceFile:
-    """`path` is absolute; `name` is relative to the root it was found under, with `/` between its parts."""
+    """A file to read.
+
+    Attributes:
+        path: absolute; where the bytes are.
+        name: relative to the root it was found under, with `/` between its parts.
+        size: bytes.
+        source: what is recorded in place of the path, where the file is only a copy: a URL, `stdin:`,
+            `hf:org/name#split`. Empty: the path.
+        meta: facts that join the meta of each document read from it (retrieval time, licence), JSON-serialisable.
+        form: `dataset` where `path` is the folder of a dataset artifact.
+    """
 
     path: Path
     name: str
     size: int
+    source: str = ""
+    meta: Mapping[str, object] = field(default_factory=dict)
+    form: Literal["file", "dataset"] = "file"
 
 
 @dataclass(frozen=True)
 class Collected:
     """`files` in the order of the inputs, sorted by name within each; `skipped` counts entries by reason.
 
-    A skipped folder counts once, whatever it holds.
+    A skipped folder counts once, whatever it holds. `drops` are what was named and could not be had: web pages.
     """
 
     files: tuple[SourceFile, ...]
     skipped: Mapping[Skip, int]
+    drops: Sequence[Drop] = ()
 
     @property
     def bytes(self) -> int:
         return sum(file.size for file in self.files)
 
 
+def kind_of_input(text: str) -> Kind:
+    """What sort of thing an input names. A path that exists comes first, except before a URL, `-` and `python:`.
+
+    `registry` is what nothing exists for and what is spelled like an artifact's reference; a misspelled file name such
+    as `notes.txt` is too, so whoever looks it up says that there is neither a file nor an artifact of that name.
+    """
+    if text == "-":
+        return "stdin"
+    if text.lower().startswith(("http://", "https://")):
+        return "web"
+    if text.startswith(PREFIX):
+        return "python"
+    if _exists(text):
+        return "path"
+    if text.startswith("hf:"):
+        return "hub"
+    try:
+        return "registry" if isinstance(parse_input(text), RegistryRef) else "path"
+    except (UsageError, ConfigError):  # no reference: a glob, or a file's name with a space in it
+        return "path"
+
+
 def collect(
-    inputs: Sequence[str], *, include: Sequence[str] = (), exclude: Sequence[str] = (), homes: Sequence[Path] = ()
+    inputs: Sequence[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    homes: Sequence[Path] = (),
+    found: Mapping[str, Sequence[SourceFile]] | None = None,
+    drops: Sequence[Drop] = (),
 ) -> Collected:
     """Expand `inputs` into files.
 
@@ -48,10 +96,13 @@ def collect(
     sources of installed modules.
 
     Args:
-        inputs: paths, globs, or `python:` names.
+        inputs: paths, globs, or `python:` names; others only with their files in `found`.
         include: globs relative to the root; empty means everything.
         exclude: globs relative to the root, stronger than `include`.
         homes: folders that are never entered (llmkit's own).
+        found: the files of the inputs that were fetched before (web, stdin, the Hub, the registry). They are taken as
+            they are: `include` and `exclude` are about folders.
+        drops: what could not be fetched of those inputs.
 
     Raises:
         NotFoundError: an input that does not exist.
@@ -60,15 +111,11 @@ def collect(
     if not inputs:
         raise DataError("no input is named", mend="name files, folders, globs, or python:stdlib")
     walk = _Walk(include=include, exclude=exclude, homes=frozenset(home.resolve() for home in homes))
-    files = [file for name in inputs for file in walk.expand(name)]
+    found = found or {}
+    files = [file for name in inputs for file in (walk.prepared(found[name]) if name in found else walk.expand(name))]
     if not files:
-        counts = ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in sorted(walk.skipped.items()))
-        raise DataError(
-            "no file to read" + (f" (skipped: {counts})" if counts else ": the folder is empty"),
-            where=", ".join(inputs),
-            mend="name a folder with text in it, or a skipped file itself",
-        )
-    return Collected(tuple(files), dict(walk.skipped))
+        raise _nothing(inputs, walk.skipped, drops)
+    return Collected(tuple(files), dict(walk.skipped), tuple(drops))
 
 
 @dataclass
@@ -77,7 +124,7 @@ class _Walk:
     exclude: Sequence[str]
     homes: frozenset[Path]
     skipped: Counter[Skip] = field(default_factory=Counter)
-    _seen: set[Path] = field(default_factory=set)
+    _seen: set[str] = field(default_factory=set)
 
     def expand(self, name: str) -> list[SourceFile]:
         if name.startswith(PREFIX):
@@ -91,6 +138,19 @@ class _Walk:
             return self._glob(path)
         raise _missing(path)
 
+    def prepared(self, files: Sequence[SourceFile]) -> list[SourceFile]:
+        """Those of `files` that were not taken yet."""
+        new = []
+        for file in files:
+            # Two addresses may have one copy between them, and the parts of a dataset one folder.
+            key = f"{file.source}\0{file.path}" if file.source else os.path.realpath(file.path)
+            if key in self._seen:
+                self.skipped["repeated"] += 1
+            else:
+                self._seen.add(key)
+                new.append(file)
+        return new
+
     def _module(self, module: str) -> list[SourceFile]:
         root = find_python_source(module)
         if root.is_file():
@@ -100,7 +160,7 @@ class _Walk:
     def _named_file(self, path: Path) -> list[SourceFile]:
         if not path.is_file():
             raise DataError("not a regular file", where=str(path), mend="name a file or a folder")
-        taken = self._take(path, path.name)
+        taken = self._take(str(path), path.name, os.path.realpath(path))
         return [taken] if taken else []
 
     def _glob(self, pattern: Path) -> list[SourceFile]:
@@ -118,30 +178,34 @@ class _Walk:
         """The files below `root` that match `only` (if it is not empty) as well as the user's own patterns."""
         wanted, included = matcher(only or ("**",)), matcher(self.include or ("**",))
         entries = _Entries(root, matcher((*self.exclude, *without)), self.homes, self.skipped)
-        found = sorted((name, path) for path, name in entries.below(root, "") if wanted(name) and included(name))
+        found = sorted(entry for entry in entries.below(str(root), "") if wanted(entry[0]) and included(entry[0]))
         files = []
-        for name, path in found:
-            reason = skip_file(path.name)
+        for name, path, real in found:
+            reason = skip_file(os.path.basename(path))  # noqa: PTH119 # a Path per entry makes large folders slow
             if reason:
                 self.skipped[reason] += 1
-            elif taken := self._take(path, name):
+            elif taken := self._take(path, name, real):
                 files.append(taken)
         # Links come last, so that a file is known by its own name if that is among those taken.
-        for path, name in entries.linked_files():
-            if wanted(name) and included(name) and not skip_file(path.name) and (taken := self._take(path, name)):
-                files.append(taken)
+        for name, path, real in entries.linked_files():
+            if wanted(name) and included(name) and not skip_file(Path(path).name):
+                taken = self._take(path, name, real)
+                files += [taken] if taken else []
         return files
 
-    def _take(self, path: Path, name: str) -> SourceFile | None:
-        real = path.resolve()
-        if not _is_unicode(str(path)):
+    def _take(self, path: str, name: str, real: str) -> SourceFile | None:
+        if not _is_unicode(path):
             self.skipped["bad_name"] += 1
             return None
         if real in self._seen:
             self.skipped["repeated"] += 1
             return None
         self._seen.add(real)
-        return SourceFile(path, name, path.stat().st_size)
+        return SourceFile(Path(path), name, os.stat(path).st_size)  # noqa: PTH116 # as above
+
+
+_Entry = tuple[str, str, str]
+"""A file's name relative to the root, its path, and its path without links."""
 
 
 class _Entries:
@@ -154,48 +218,48 @@ class _Entries:
         self._excluded = excluded
         self._homes = homes
         self._skipped = skipped
-        self._folders: set[Path] = set()
-        self._links: list[tuple[Path, str]] = []
+        self._folders: set[str] = set()
+        self._links: list[tuple[str, str]] = []
         self._ignored: set[str] = set(git_ignored(root))
 
-    def below(self, folder: Path, prefix: str) -> Iterator[tuple[Path, str]]:
-        self._folders.add(folder.resolve())
+    def below(self, folder: str, prefix: str) -> Iterator[_Entry]:
+        real = os.path.realpath(folder)
+        self._folders.add(real)
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
             self._skipped["unreadable"] += 1
             return
         if prefix and any(entry.name == ".git" for entry in entries):
-            self._ignored |= {prefix + name for name in git_ignored(folder)}
+            self._ignored |= {prefix + name for name in git_ignored(Path(folder))}
         for entry in entries:
             name = prefix + entry.name
-            path = folder / entry.name
-            if reason := self._reason(entry, path, name):
+            if reason := self._reason(entry, name):
                 self._skipped[reason] += 1
             elif entry.is_symlink():
-                self._links.append((path, name))
+                self._links.append((entry.path, name))
             elif entry.is_dir():
-                yield from self.below(path, name + "/")
+                yield from self.below(entry.path, name + "/")
             else:
-                yield path, name
+                yield name, entry.path, f"{real}/{entry.name}"
 
-    def linked_files(self) -> Iterator[tuple[Path, str]]:
+    def linked_files(self) -> Iterator[_Entry]:
         """The files that links within the root lead to. A folder is walked once, so that loops end."""
         while self._links:
             path, name = self._links.pop(0)
-            target = path.resolve()
+            target = Path(path).resolve()
             if not target.is_relative_to(self._root):
                 self._skipped["outside_link"] += 1
             elif target.is_file():
-                yield path, name
+                yield name, path, str(target)
             elif not target.is_dir():
                 self._skipped["not_a_file"] += 1
-            elif target in self._folders:
+            elif str(target) in self._folders:
                 self._skipped["repeated"] += 1
             else:
                 yield from self.below(path, name + "/")
 
-    def _reason(self, entry: os.DirEntry[str], path: Path, name: str) -> Skip | None:
+    def _reason(self, entry: os.DirEntry[str], name: str) -> Skip | None:
         if self._excluded(name):
             return "excluded"
         if name in self._ignored:
@@ -203,8 +267,15 @@ class _Entries:
         if entry.is_symlink():
             return None
         if entry.is_dir():
-            return "home" if path in self._homes else skip_folder(entry.name)
+            return "home" if self._homes and Path(entry.path) in self._homes else skip_folder(entry.name)
         return None if entry.is_file() else "not_a_file"
+
+
+def _exists(text: str) -> bool:
+    try:
+        return Path(text).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long for a path, a zero byte, nobody's home
+        return False
 
 
 def _is_unicode(name: str) -> bool:
@@ -222,4 +293,16 @@ def _missing(path: Path) -> NotFoundError:
     return NotFoundError(
         f"'{path}' does not exist{closest(path.name, beside)}",
         mend="check the path; a relative one starts at the current directory",
+    )
+
+
+def _nothing(inputs: Sequence[str], skipped: Mapping[Skip, int], drops: Sequence[Drop]) -> DataError:
+    reasons = Counter({reason.replace("_", " "): count for reason, count in skipped.items()})
+    counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+    skips = f" (skipped: {counts})" if counts else "" if drops else ": the folder is empty"
+    lost = f"; {len(drops)} could not be fetched, '{drops[0].source}' because: {drops[0].detail}" if drops else ""
+    return DataError(
+        f"no file to read{skips}{lost}",
+        where=", ".join(inputs),
+        mend="name a folder with text in it, or a skipped file itself",
     )

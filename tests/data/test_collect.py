@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llmkit.data.collect import Collected, collect
+from llmkit.data.collect import Collected, SourceFile, collect, kind_of_input
+from llmkit.data.drops import Drop
 from llmkit.errors import DataError, NotFoundError
 
 
@@ -159,3 +160,56 @@ def test_packages_and_modules_are_found_without_importing_them() -> None:
 def test_a_module_that_cannot_be_read_is_not_found(name: str, message: str) -> None:
     with pytest.raises(NotFoundError, match=message):
         collect([f"python:{name}"])
+
+
+def test_what_was_fetched_takes_the_place_of_its_input_in_order(tmp_path: Path) -> None:
+    make(tmp_path, "a.txt", "copy", "other", "z.txt")
+    page = SourceFile(tmp_path / "copy", "example.org/x", 1, source="https://example.org/x", meta={"licence": "CC0"})
+    other = SourceFile(tmp_path / "other", "stdin", 2, source="stdin:")
+    found = {"https://example.org/feed": [page, other], "-": [other]}
+    drops = [Drop("https://example.org/y", "collect", "http_404", "not found")]
+    inputs = [str(tmp_path / "z.txt"), "https://example.org/feed", "-", str(tmp_path / "a.txt")]
+    collected = collect(inputs, include=["*.txt"], found=found, drops=drops)
+    assert names(collected) == ["z.txt", "example.org/x", "stdin", "a.txt"]
+    assert collected.files[1] is page
+    assert collected.skipped == {"repeated": 1}
+    assert list(collected.drops) == drops
+
+
+def test_one_folder_may_be_several_parts_of_a_dataset(tmp_path: Path) -> None:
+    parts = [SourceFile(tmp_path, s, 1, source=f"corpus@1#{s}", form="dataset") for s in ("train", "test")]
+    assert collect(["corpus"], found={"corpus": parts}).files == tuple(parts)
+
+
+def test_nothing_fetched_says_why() -> None:
+    drops = [Drop("https://example.org/y", "collect", "http_404", "the server says 404")]
+    with pytest.raises(DataError, match="1 could not be fetched, 'https://example.org/y' because: the server says 404"):
+        collect(["https://example.org/y"], found={"https://example.org/y": []}, drops=drops)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("-", "stdin"),
+        ("https://example.org/a", "web"),
+        ("HTTP://example.org", "web"),
+        ("python:json", "python"),
+        ("hf:org/name@main:train", "hub"),
+        ("corpus", "registry"),
+        ("corpus@3", "registry"),
+        ("./corpus", "path"),
+        ("org/name", "path"),
+        ("*.md", "path"),
+        ("日本語", "path"),
+        ("x" * 5000, "path"),
+        ("a\0b", "path"),
+    ],
+)
+def test_the_kind_of_an_input_is_known_by_its_spelling(text: str, kind: str) -> None:
+    assert kind_of_input(text) == kind
+
+
+def test_a_path_that_exists_comes_before_other_kinds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(tmp_path, "corpus", "hf:name")
+    monkeypatch.chdir(tmp_path)
+    assert kind_of_input("corpus") == kind_of_input("hf:name") == "path"
