@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from textwrap import indent
 
 from rich import box
-from rich.console import Console, ConsoleRenderable, Group
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderResult
+from rich.padding import Padding
 from rich.style import Style as RichStyle
 from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from llmkit.reporting.blocks import Block, Line, Quote, Style, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Style, Table, Tree
+from llmkit.reporting.diffing import diff_lines, visible
+from llmkit.reporting.figures import duration as duration
+from llmkit.reporting.figures import number as number
+from llmkit.reporting.figures import quantity
+from llmkit.reporting.inert import inert as inert
 
 STYLES: dict[Style, str] = {"plain": "", "good": "green", "bad": "red", "dim": "dim", "heading": "bold cyan"}
 
-# All that could move the cursor, ring, recolour or reorder: C0 and C1 but tab and newline, and the bidi overrides.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-
-
-def inert(text: str) -> str:
-    """`text` with every control character replaced by the replacement character."""
-    return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_DIFF_STYLES = {" ": "", "-": "red", "+": "green", "@": "dim"}
+_MIN_BAR, _MAX_BAR = 8, 60
+"""Columns of a terminal that a bar takes at the least and at the most."""
 
 
 def draw(block: Block) -> ConsoleRenderable:
@@ -31,6 +35,10 @@ def draw(block: Block) -> ConsoleRenderable:
     match block:
         case Line(text, style):
             return Text(inert(text), style=STYLES[style])
+        case Heading(text, level):
+            return Text(
+                f"\n{inert(text)}" if level == 1 else inert(text), style=STYLES["heading"] if level == 1 else "bold"
+            )
         case Quote(body, title, link):
             head = Text(inert(title), style=RichStyle(bold=True, link=link or None))
             quoted = Text(indent(inert(body), "  "))
@@ -39,41 +47,25 @@ def draw(block: Block) -> ConsoleRenderable:
             return _table(block)
         case Tree():
             return _tree(block)
+        case Figures(items):
+            rows = [(label, value, note) for label, value, note in items]
+            return _table(Table(("", "", ""), rows, numeric=frozenset({1})))
+        case Bars():
+            return _BarsView(block)
+        case Diff():
+            return _diff(block)
+        case Fold(label, blocks):
+            return Group(Text(inert(label), style="bold"), *(Padding(draw(inner), (0, 0, 0, 2)) for inner in blocks))
 
 
 def print_blocks(console: Console, blocks: Iterable[Block]) -> None:
     for block in blocks:
-        console.print(draw(block), soft_wrap=isinstance(block, Line | Quote))
-
-
-def number(value: object) -> str:
-    """A figure as people read it: thousands separated, four significant digits, nothing where there is nothing."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    if value != value or abs(value) == float("inf"):
-        return str(value)
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
-
-
-def duration(seconds: float) -> str:
-    """`0.4 s`, `12 s`, `3 min 04 s`, `2 h 05 min`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+        console.print(draw(block), soft_wrap=isinstance(block, Line | Heading | Quote | Diff))
 
 
 def _table(block: Table) -> RichTable:
     table = RichTable(
-        title=block.title or None,
+        title=inert(block.title) or None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
@@ -91,3 +83,67 @@ def _tree(block: Tree) -> RichTree:
     for child in block.children:
         tree.children.append(_tree(child))
     return tree
+
+
+def _diff(block: Diff) -> ConsoleRenderable:
+    lines = [Text(inert(block.title), style="bold")] if block.title else []
+    for line in diff_lines(block.before, block.after):
+        text = Text("  " + line.mark + " ", style=_DIFF_STYLES[line.mark])
+        for piece, changed in line.pieces:
+            text.append(inert(visible(piece) if changed else piece), style="reverse" if changed else "")
+        lines.append(text)
+    return Group(*(lines if len(lines) > bool(block.title) else [*lines, Text("  nothing changed", style="dim")]))
+
+
+@dataclass(frozen=True)
+class _BarsView:
+    """Bars as wide as the place they are drawn in leaves room for."""
+
+    block: Bars
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        block = self.block
+        if block.title:
+            yield Text(inert(block.title), style="bold")
+        legend = Text("  ")
+        for name, sign, style in zip(block.names, _signs(options), ("cyan", "dim"), strict=True):
+            if name:
+                legend.append(sign, style=style).append(f" {inert(name)}  ")
+        if legend.plain.strip():
+            yield legend
+        labels = [inert(label).replace("\n", " ") for label in block.labels]
+        words = [quantity(value, block.unit) for value in block.values]
+        wide = min(max(map(cell_len, labels), default=0), options.max_width // 3)
+        figures = max(map(len, words), default=0)
+        notes = [inert(note) for note in block.notes] or [""] * len(labels)
+        behind = max((cell_len(note) + 1 for note in notes if note), default=0)
+        room = min(max(options.max_width - wide - figures - behind - 5, _MIN_BAR), _MAX_BAR)
+        scale = room / block.longest if block.longest else 0.0
+        rest = block.rest or [0.0] * len(labels)
+        for label, value, left, word, note in zip(labels, block.values, rest, words, notes, strict=True):
+            line = Text(
+                "  " + _fitted(label, wide) + " " + word.rjust(figures) + " ", no_wrap=True, overflow="ellipsis"
+            )
+            bar, paler = _bar(value * scale, left * scale, options)
+            line.append(bar, style="cyan").append(paler, style="dim")
+            yield line.append(" " * (room - cell_len(bar + paler)) + " " + note, style="dim") if note else line
+
+
+def _signs(options: ConsoleOptions) -> tuple[str, str]:
+    return ("#", ".") if options.ascii_only else ("█", "░")
+
+
+def _fitted(label: str, width: int) -> str:
+    """A label that fills exactly `width` columns."""
+    return set_cell_size(label, width) if cell_len(label) <= width else set_cell_size(label, width - 1) + "…"
+
+
+def _bar(length: float, rest: float, options: ConsoleOptions) -> tuple[str, str]:
+    """A bar in eighths of a column, and the paler one behind it in whole ones; what is not nothing always shows."""
+    full, faint = _signs(options)
+    eighths = max(round(length * 8), 1) if length > 0 else 0
+    if options.ascii_only:
+        eighths = -(-eighths // 8) * 8
+    bar = full * (eighths // 8) + (_EIGHTHS[eighths % 8] if eighths % 8 else "")
+    columns = round(length + rest) - len(bar)
+    return bar, faint * max(columns, 1 if rest > 0 else 0)
