@@ -9,18 +9,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import partial
 
 import ftfy
+import ftfy.fixes
 
 from llmkit.config.sections import CleanOptions
 from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
+from llmkit.data.places import line_map
+from llmkit.data.steps import Passed
 from llmkit.text.document import Document
-
-Rule = Literal["line_ends", "mojibake", "unicode_form", "control_characters", "trailing_space", "blank_lines"]
 
 # ftfy's own defaults uncurl quotes, fold full-width forms, split ligatures and unescape HTML: all of that is somebody's
 # text. What is left on is the repair of text that was decoded wrongly.
@@ -39,55 +40,116 @@ _LONGEST_REPAIR = 100_000
 """Characters of one line given to ftfy at a time; its rules are made for lines of text and slow on endless ones."""
 
 _LINE_ENDS = re.compile(r"\r\n?")
-_PROSE_LINE_ENDS = re.compile(r"\r\n?|[\v\f\u2028\u2029]")
+_RARE_LINE_ENDS = re.compile(r"[\v\f\u2028\u2029]")
 # C0 and C1 controls, the byte-order mark, and noncharacters. Joiners and direction marks carry meaning and stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
 _MOST_BLANK_LINES = 2
 _BLANK_LINES = re.compile(rf"\n{{{_MOST_BLANK_LINES + 2},}}")
 
-
-@dataclass(frozen=True)
-class Cleaned:
-    """A normalised document, and how often each rule changed something in it (rules that did nothing are absent)."""
-
-    document: Document
-    changes: Mapping[Rule, int]
+# Symbols, unassigned and private characters; letters (L), marks (M), numbers (N), punctuation (P) and spaces stay.
+_SYMBOLS = frozenset({"So", "Sk", "Sm", "Co", "Cn"})
+_BETWEEN_PAGES = "\n\n"
 
 
-def clean(document: Document, options: CleanOptions) -> Cleaned | Drop:
+def clean(document: Document, options: CleanOptions) -> Passed | Drop:
     """Normalise a document; what is left too short is dropped with reason `too_short`.
 
-    Page offsets are not kept: they count the characters of the text before.
+    Positions stay true: a document with pages is cleaned page by page, in any other the line map leads back.
     """
-    text, changes = normalise(document.text, options, code=is_code(document.media))
+    code = is_code(document.media)
+    if document.pages:
+        text, changes, pages = _page_by_page(document, options, code=code)
+        cleaned = replace(document, text=text, pages=pages)
+    else:
+        result = normalise(document.text, options, code=code)
+        text, changes = result.text, result.changes
+        cleaned = replace(document, text=text, line_map=line_map(result.origins) if result.origins else ())
     size = len(text) - sum(map(text.count, " \n\t\u3000"))
     if size < options.min_chars:
         detail = f"{size} characters, and at least {options.min_chars} are asked for"
-        return Drop(document.source, "clean", "too_short", detail, document.record)
-    return Cleaned(replace(document, text=text, pages=()), changes)
+        return Drop(document.source, "normalise", "too_short", detail, document.record)
+    return Passed(cleaned, changes)
 
 
-def normalise(text: str, options: CleanOptions, *, code: bool) -> tuple[str, Mapping[Rule, int]]:
+@dataclass(frozen=True)
+class Normalised:
+    """`origins` has the source's line number of each line; it is empty where no line moved."""
+
+    text: str
+    changes: Mapping[str, int]
+    origins: Sequence[int] = ()
+
+
+def normalise(text: str, options: CleanOptions, *, code: bool) -> Normalised:
     """The normalised text and the number of changes per rule. Time is linear in the length of the text."""
-    changes: Counter[Rule] = Counter()
-    text, changes["line_ends"] = (_LINE_ENDS if code else _PROSE_LINE_ENDS).subn("\n", text)
-    if options.repair and not code and not text.isascii():
-        text, changes["mojibake"] = _repaired(text)
+    changes: Counter[str] = Counter()
+    text, changes["line_ends"] = _LINE_ENDS.subn("\n", text)
+    origins: Sequence[int] = ()
+    if not code and _RARE_LINE_ENDS.search(text):
+        origins = _split_origins(text)
+        text, rare = _RARE_LINE_ENDS.subn("\n", text)
+        changes["line_ends"] += rare
+    if not code and not text.isascii():
+        for rule, change in _rewrites(options).items():
+            text, changes[rule] = _line_by_line(text, change)
     text, changes["control_characters"] = _CONTROL.subn("", text)
     # After the control characters: without them, a letter and its accent may meet.
     if options.form != "none" and not unicodedata.is_normalized(options.form, text):
-        text, changes["unicode_form"] = _in_form(text, options.form)
+        text, changes["unicode_form"] = _line_by_line(text, partial(unicodedata.normalize, options.form))
+    if not code and options.symbols == "remove":
+        text, changes["symbols"] = _without_symbols(text)
+    if not code and options.lowercase:
+        lowered = text.lower()
+        changes["lowercase"] = sum(a != b for a, b in zip(text, lowered, strict=False)) if lowered != text else 0
+        text = lowered
     text, changes["trailing_space"] = _without_trailing_space(text)
     if not code:
-        text, changes["blank_lines"] = _BLANK_LINES.subn("\n" * (_MOST_BLANK_LINES + 1), text.lstrip("\n"))
-    return text, +changes
+        text, changes["blank_lines"], origins = _without_blank_lines(text, origins)
+    return Normalised(text, +changes, origins)
 
 
-def _repaired(text: str) -> tuple[str, int]:
+def _page_by_page(
+    document: Document, options: CleanOptions, *, code: bool
+) -> tuple[str, Mapping[str, int], tuple[int, ...]]:
+    changes: Counter[str] = Counter()
+    texts: list[str] = []
+    starts: list[int] = []
+    offset = 0
+    for start, end in zip(document.pages, (*document.pages[1:], len(document.text)), strict=True):
+        page = normalise(document.text[start:end], options, code=code)
+        text = page.text.rstrip("\n")
+        changes.update(page.changes)
+        starts.append(offset)
+        texts.append(text)
+        offset += len(text) + len(_BETWEEN_PAGES)
+    return _BETWEEN_PAGES.join(texts), changes, tuple(starts)
+
+
+def _split_origins(text: str) -> list[int]:
+    """The source's line number of each line, where form feeds and the like end lines too."""
+    origins: list[int] = []
+    for number, line in enumerate(text.split("\n"), start=1):
+        origins += [number] * (1 + len(_RARE_LINE_ENDS.findall(line)))
+    return origins
+
+
+def _rewrites(options: CleanOptions) -> Mapping[str, Callable[[str], str]]:
+    """What is done to each line of prose that is not plain ASCII."""
+    changes: dict[str, Callable[[str], str]] = {}
+    if options.repair:
+        changes["mojibake"] = _repaired_line
+    if options.width == "fold":
+        changes["width"] = ftfy.fixes.fix_character_width
+    if options.quotes == "straighten":
+        changes["quotes"] = ftfy.fixes.uncurl_quotes
+    return changes
+
+
+def _line_by_line(text: str, change: Callable[[str], str]) -> tuple[str, int]:
+    """Change each line that is not plain ASCII; the number of lines that differ then."""
     lines = text.split("\n")
-    repaired = [line if line.isascii() else _repaired_line(line) for line in lines]
-    changed = sum(before != after for before, after in zip(lines, repaired, strict=True))
-    return "\n".join(repaired), changed
+    changed = [line if line.isascii() else change(line) for line in lines]
+    return "\n".join(changed), sum(before != after for before, after in zip(lines, changed, strict=True))
 
 
 def _repaired_line(line: str) -> str:
@@ -95,11 +157,11 @@ def _repaired_line(line: str) -> str:
     return "".join(ftfy.fix_text(piece, _REPAIR) for piece in pieces)
 
 
-def _in_form(text: str, form: Literal["NFC", "NFKC"]) -> tuple[str, int]:
-    lines = text.split("\n")
-    normal = [unicodedata.normalize(form, line) for line in lines]
-    changed = sum(before != after for before, after in zip(lines, normal, strict=True))
-    return "\n".join(normal), changed
+def _without_symbols(text: str) -> tuple[str, int]:
+    """Without emoji, box drawings, arrows, private characters and the like; joiners and ASCII stay."""
+    special = {char for char in set(text) if not char.isascii() and unicodedata.category(char) in _SYMBOLS}
+    count = sum(map(text.count, special))
+    return text.translate(dict.fromkeys(map(ord, special))) if special else text, count
 
 
 def _without_trailing_space(text: str) -> tuple[str, int]:
@@ -108,3 +170,23 @@ def _without_trailing_space(text: str) -> tuple[str, int]:
     stripped = [line.rstrip(" \t\u3000\xa0") for line in lines]
     changed = sum(len(before) != len(after) for before, after in zip(lines, stripped, strict=True))
     return "\n".join(stripped).rstrip("\n") + "\n" * text.endswith("\n"), changed
+
+
+def _without_blank_lines(text: str, origins: Sequence[int]) -> tuple[str, int, Sequence[int]]:
+    """Without blank lines at the beginning, and with at most two in a row; the number of runs that were cut."""
+    first = len(text) - len(text.lstrip("\n"))
+    if not first and not _BLANK_LINES.search(text):
+        return text, 0, origins
+    lines = text.split("\n")
+    numbers = origins or range(1, len(lines) + 1)
+    kept: list[str] = []
+    places: list[int] = []
+    blank = cut = 0
+    for line, number in zip(lines[first:], numbers[first:], strict=False):
+        blank = 0 if line else blank + 1
+        if blank <= _MOST_BLANK_LINES:
+            kept.append(line)
+            places.append(number)
+        elif blank == _MOST_BLANK_LINES + 1:
+            cut += 1
+    return "\n".join(kept), cut, places

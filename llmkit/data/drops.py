@@ -13,10 +13,11 @@ class Drop:
 
     Attributes:
         source: file path or URI, as in `Document`.
-        step: which step dropped it: read, clean, dedup, examples.
+        step: which step dropped it: read, normalise, language, quality, privacy, dedup, decontaminate, examples.
         reason: a short code to count by, such as `binary` or `near_duplicate`.
         detail: one sentence for a person; where it applies, with the line.
         record: which record of the source, as in `Document`.
+        pages: how many pages without text it is dropped for: scans.
     """
 
     source: str
@@ -24,6 +25,7 @@ class Drop:
     reason: str
     detail: str = ""
     record: str = ""
+    pages: int = 0
 
     @property
     def id(self) -> str:

@@ -1,63 +1,107 @@
-"""The part of preprocessing that looks at one file at a time, and so runs in worker processes: read, clean, sketch."""
+"""What preprocessing does to one document by itself: normalise, language, quality, privacy; then its sketch."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from llmkit.config.sections import CleanOptions
-from llmkit.data.clean import Cleaned, Rule, clean
-from llmkit.data.collect import SourceFile
-from llmkit.data.dedup import Sketch, sketch
+from llmkit.config.sections import CleanOptions, DecontaminateOptions, LanguageOptions, PrivacyOptions, QualityOptions
+from llmkit.data.clean import clean
+from llmkit.data.decontaminate import DecontaminateStep, EvalGrams
 from llmkit.data.drops import Drop
+from llmkit.data.language import LanguageStep
+from llmkit.data.places import carry_places
+from llmkit.data.privacy import PrivacyStep
+from llmkit.data.quality import QualityStep
 from llmkit.data.readers.base import ReadOptions
-from llmkit.data.readers.table import read_file
+from llmkit.data.skew import count_terms
+from llmkit.data.steps import Passed
 from llmkit.text.document import Document
+
+Step = Callable[[Document], Passed | Drop]
+
+FACTS = ("language", "confidence", "pii", "contaminated", "terms")
+"""What the steps find out about a document and the dataset keeps."""
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
+    """Everything that decides what becomes of a document before it is compared with others.
+
+    `grams` are those of the evaluation sets that are to be kept out, if any are.
+    """
+
     read: ReadOptions = field(default_factory=ReadOptions)
     clean: CleanOptions = field(default_factory=CleanOptions)
+    language: LanguageOptions = field(default_factory=LanguageOptions)
+    quality: QualityOptions = field(default_factory=QualityOptions)
+    privacy: PrivacyOptions = field(default_factory=PrivacyOptions)
+    decontaminate: DecontaminateOptions = field(default_factory=DecontaminateOptions)
+    grams: EvalGrams | None = None
 
 
 @dataclass(frozen=True)
-class Prepared:
-    document: Document
-    sketch: Sketch
-    changes: Mapping[Rule, int]
+class Stage:
+    """A document after one of the steps, with what the step did; or the step's reason to drop it."""
+
+    step: str
+    result: Passed | Drop
 
 
-@dataclass(frozen=True)
-class PreparedFile:
-    """What became of one file. `read_documents` and `read_characters` count what was read, before cleaning."""
-
-    size: int
-    documents: Sequence[Prepared] = ()
-    drops: Sequence[Drop] = ()
-    read_documents: int = 0
-    read_characters: int = 0
-
-
-def prepare_file(options: PrepareOptions, file: SourceFile) -> PreparedFile:
-    documents: list[Prepared] = []
-    drops: list[Drop] = []
-    read_documents = read_characters = 0
-    for item in read_file(file.path, options.read):
-        if isinstance(item, Drop):
-            drops.append(item)
-            continue
-        read_documents += 1
-        read_characters += len(item.text)
-        cleaned = clean(item, options.clean)
-        if isinstance(cleaned, Cleaned):
-            document = cleaned.document
-            documents.append(Prepared(document, sketch(document.text), cleaned.changes))
-        else:
-            drops.append(cleaned)
-    return PreparedFile(file.size, documents, drops, read_documents, read_characters)
+def steps_of(options: PrepareOptions) -> tuple[tuple[str, Step], ...]:
+    """The steps that are on, by name, in order."""
+    steps: list[tuple[str, Step]] = [("normalise", lambda document: clean(document, options.clean))]
+    if options.language.identify or options.language.languages or options.language.drop_languages:
+        steps.append(("language", LanguageStep(options.language)))
+    if options.quality.rules:
+        steps.append(("quality", QualityStep(options.quality)))
+    if options.privacy.pii != "off":
+        steps.append(("privacy", PrivacyStep(options.privacy)))
+    return tuple(steps)
 
 
-def lost_file(file: SourceFile, why: str) -> PreparedFile:
-    """The result for a file that took its worker process down with it."""
-    return PreparedFile(file.size, drops=[Drop(str(file.path), "read", "crashed", f"while it was read, {why}")])
+def step_names(options: PrepareOptions) -> list[str]:
+    return [name for name, _ in steps_of(options)]
+
+
+def prepare(document: Document, steps: Sequence[tuple[str, Step]]) -> list[Stage]:
+    """The document's way through the steps: one entry per step, the last a `Drop` if it was dropped."""
+    way: list[Stage] = []
+    facts: dict[str, object] = {}
+    for name, step in steps:
+        result = step(_with_language(document, facts))
+        if isinstance(result, Drop):
+            way.append(Stage(name, result))
+            break
+        after = result.document if name == "normalise" else carry_places(document, result.document)
+        facts.update(result.facts)
+        document = replace(after, meta=document.meta)
+        way.append(Stage(name, Passed(document, result.changes, result.facts)))
+    return way
+
+
+def facts_of(way: Sequence[Stage]) -> dict[str, object]:
+    """All that the steps found out."""
+    facts: dict[str, object] = {}
+    for stage in way:
+        if isinstance(stage.result, Passed):
+            facts.update(stage.result.facts)
+    return facts
+
+
+def last_facts(document: Document, options: PrepareOptions) -> Mapping[str, object]:
+    """What is found out about a document that got through: the evaluation items in it, the terms it uses."""
+    facts: dict[str, object] = {}
+    if options.grams is not None:
+        checked = DecontaminateStep(options.grams, options.decontaminate)(document)
+        facts.update(checked.facts if isinstance(checked, Passed) else {})
+    if terms := count_terms(document.text):
+        facts["terms"] = terms
+    return facts
+
+
+def _with_language(document: Document, facts: Mapping[str, object]) -> Document:
+    """The document with its language where quality rules look for it."""
+    if "language" not in facts:
+        return document
+    return replace(document, meta={**document.meta, "language": facts["language"]})

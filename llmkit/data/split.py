@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+import numpy as np
 
 from llmkit.config.sections import SplitOptions
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+_TRAIN, _VALIDATION, _TEST = range(3)
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,16 @@ class Splits:
 
 
 def split_clusters(sizes: Mapping[str, int], options: SplitOptions, seed: int = 0) -> Splits:
-    """Give each cluster a split by the hash of its id and the seed.
+    """`assign_splits` for a few clusters: `sizes` has the characters per cluster id."""
+    names = sorted(sizes)
+    codes, missing = assign_splits(names, np.asarray([sizes[name] for name in names], dtype=np.int64), options, seed)
+    return Splits({name: SPLITS[code] for name, code in zip(names, codes.tolist(), strict=True)}, missing)
+
+
+def assign_splits(
+    clusters: Sequence[str], sizes: np.ndarray, options: SplitOptions, seed: int
+) -> tuple[np.ndarray, tuple[Split, ...]]:
+    """Give each cluster a split by the hash of its id and the seed; also the splits that got nothing.
 
     A cluster stays where it is when others come or go. Three exceptions, for the sake of small collections:
 
@@ -35,35 +47,43 @@ def split_clusters(sizes: Mapping[str, int], options: SplitOptions, seed: int = 
     - so of one cluster nothing is held out, and of two there is no test split.
 
     Args:
-        sizes: characters per cluster id.
+        clusters: ids, sorted, so that ties are broken the same way each time.
+        sizes: int64, characters of each.
         seed: another one gives another split.
+
+    Returns:
+        uint8, for each cluster the position of its split in `SPLITS`.
     """
-    of: dict[str, Split] = {cluster: _by_hash(cluster, options, seed) for cluster in sizes}
-    if not sizes:
-        return Splits(of, ())
-    total = sum(sizes.values())
-    largest = _largest(sizes, sizes)
-    if 2 * sizes[largest] > total or "train" not in of.values():
-        of[largest] = "train"
-    shares: dict[Split, float] = {"validation": options.validation, "test": options.test}
-    for split, share in shares.items():
-        if share > 0 and split not in of.values():
-            trained = [cluster for cluster in sizes if of[cluster] == "train"]
-            spare = [cluster for cluster in trained if cluster != _largest(sizes, trained)]
-            if not spare and split == "validation":
-                spare = [cluster for cluster in sizes if of[cluster] == "test"]
-            if spare:
-                of[min(spare, key=lambda cluster: (abs(sizes[cluster] - share * total), cluster))] = split
-    return Splits(of, tuple(split for split, share in shares.items() if share > 0 and split not in of.values()))
+    codes = np.fromiter((_by_hash(each, options, seed) for each in clusters), dtype=np.uint8, count=len(clusters))
+    if not len(codes):
+        return codes, ()
+    total = int(sizes.sum())
+    largest = _largest(sizes, np.ones(len(sizes), dtype=bool))
+    if 2 * int(sizes[largest]) > total or not (codes == _TRAIN).any():
+        codes[largest] = _TRAIN
+    shares = {_VALIDATION: options.validation, _TEST: options.test}
+    for code, share in shares.items():
+        if share > 0 and not (codes == code).any():
+            spare = codes == _TRAIN
+            spare[_largest(sizes, spare)] = False
+            if not spare.any() and code == _VALIDATION:
+                spare = codes == _TEST
+            if spare.any():
+                distance = np.where(spare, np.abs(sizes - share * total), np.inf)
+                codes[int(np.argmin(distance))] = code
+    missing = tuple(SPLITS[code] for code, share in shares.items() if share > 0 and not (codes == code).any())
+    return codes, missing
 
 
-def _largest(sizes: Mapping[str, int], among: Iterable[str]) -> str:
-    return max(among, key=lambda cluster: (sizes[cluster], cluster))
+def _largest(sizes: np.ndarray, among: np.ndarray) -> int:
+    """The position of the largest size; of equal ones the last."""
+    masked = np.where(among, sizes, -1)
+    return len(masked) - 1 - int(np.argmax(masked[::-1]))
 
 
-def _by_hash(cluster: str, options: SplitOptions, seed: int) -> Split:
+def _by_hash(cluster: str, options: SplitOptions, seed: int) -> int:
     digest = hashlib.blake2b(f"{seed}:{cluster}".encode(), digest_size=8).digest()
     point = int.from_bytes(digest, "big") / 2**64
     if point < options.validation:
-        return "validation"
-    return "test" if point < options.validation + options.test else "train"
+        return _VALIDATION
+    return _TEST if point < options.validation + options.test else _TRAIN

@@ -34,6 +34,8 @@ class Document:
         record: which record of the source this is (line of a JSONL, row of a table); "" for a whole file.
         pages: code-point offset at which each page begins; empty where the source has no pages.
         meta: small facts of the reader (title, language, licence), JSON-serialisable.
+        line_map: where the line numbers of the text and of its source part: `(line, line in the source)`, each true
+            from that line on until the next. Empty where they are the same, or the source has no lines.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Document:
     record: str = ""
     pages: tuple[int, ...] = ()
     meta: Mapping[str, object] = field(default_factory=dict)
+    line_map: tuple[tuple[int, int], ...] = ()
 
     @cached_property
     def id(self) -> str:
@@ -60,6 +63,15 @@ class Document:
     def page_at(self, offset: int) -> int | None:
         """1-based page of a code-point offset, or None where there are no pages."""
         return bisect_right(self.pages, offset) or 1 if self.pages else None
+
+    def source_line(self, offset: int) -> int:
+        """1-based line of the source that a code-point offset leads back to."""
+        line = self.lines.line(offset)
+        at = bisect_right(self.line_map, line, key=lambda pair: pair[0])
+        if not at:
+            return line
+        here, there = self.line_map[at - 1]
+        return there + line - here
 
 
 class LineMap:

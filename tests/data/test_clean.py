@@ -8,19 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.config.sections import CleanOptions
-from llmkit.data.clean import Cleaned, clean, normalise
+from llmkit.data.clean import clean, normalise
 from llmkit.data.drops import Drop
+from llmkit.data.steps import Passed
 from llmkit.text.document import Document
 
 OPTIONS = CleanOptions()
 
 
 def prose(text: str, **options: object) -> str:
-    return normalise(text, CleanOptions(**options), code=False)[0]  # type: ignore[arg-type]
+    return normalise(text, CleanOptions(**options), code=False).text  # type: ignore[arg-type]
 
 
 def code(text: str) -> str:
-    return normalise(text, OPTIONS, code=True)[0]
+    return normalise(text, OPTIONS, code=True).text
 
 
 def test_quotes_and_full_width_forms_are_left_alone() -> None:
@@ -54,7 +55,7 @@ def test_code_keeps_its_lines_its_indentation_and_its_form_feeds() -> None:
 
 def test_every_change_is_counted_by_its_rule() -> None:
     text = "a\r\nb \ncafÃ©\n\n\n\n\n\0e\u0301"
-    assert normalise(text, OPTIONS, code=False)[1] == {
+    assert normalise(text, OPTIONS, code=False).changes == {
         "line_ends": 1,
         "trailing_space": 1,
         "mojibake": 1,
@@ -62,14 +63,14 @@ def test_every_change_is_counted_by_its_rule() -> None:
         "control_characters": 1,
         "unicode_form": 1,
     }
-    assert normalise("nothing to do\n", OPTIONS, code=False)[1] == {}
+    assert normalise("nothing to do\n", OPTIONS, code=False).changes == {}
 
 
 @given(st.text(), st.booleans())
 def test_cleaning_twice_is_cleaning_once(text: str, is_code: bool) -> None:
     options = CleanOptions(repair=False)
-    once = normalise(text, options, code=is_code)[0]
-    assert normalise(once, options, code=is_code)[0] == once
+    once = normalise(text, options, code=is_code).text
+    assert normalise(once, options, code=is_code).text == once
     assert unicodedata.is_normalized("NFC", once)
 
 
@@ -92,12 +93,12 @@ def test_a_document_that_is_too_short_is_dropped_and_another_keeps_its_origin() 
     assert isinstance(short, Drop)
     assert (short.reason, short.record) == ("too_short", "3")
     kept = clean(Document("/a.pdf", "a text that is long enough", pages=(0, 5), meta={"title": "T"}), OPTIONS)
-    assert isinstance(kept, Cleaned)
+    assert isinstance(kept, Passed)
     assert (kept.document.id, kept.document.meta, kept.document.pages) == (
         Document("/a.pdf", "").id,
         {"title": "T"},
         (),
     )
     assert isinstance(
-        clean(Document("/a.txt", "これは二十文字より長い日本語の文章です。"), CleanOptions(min_chars=10)), Cleaned
+        clean(Document("/a.txt", "これは二十文字より長い日本語の文章です。"), CleanOptions(min_chars=10)), Passed
     )
