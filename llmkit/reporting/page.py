@@ -1,4 +1,4 @@
-"""Blocks as one self-contained HTML page: style and pictures inside it, no script, and nothing fetched from anywhere."""
+"""Blocks as one self-contained HTML page: style and pictures inside it, no script, nothing fetched from anywhere."""
 
 from __future__ import annotations
 

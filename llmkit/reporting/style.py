@@ -16,7 +16,7 @@ main,header,footer{max-width:1000px;margin:0 auto;padding:0 20px}
 header{padding-top:44px}
 h1{font-size:27px;line-height:1.25;margin:0;font-weight:650;letter-spacing:-.01em;overflow-wrap:anywhere}
 .lead{color:var(--soft);margin:6px 0 0;font-size:16px;max-width:75ch;overflow-wrap:anywhere}
-nav{margin:20px 0 0;padding:10px 0;border-top:1px solid var(--rule);border-bottom:1px solid var(--rule);font-size:13.5px}
+nav{margin:20px 0 0;padding:10px 0;border:solid var(--rule);border-width:1px 0;font-size:13.5px}
 nav ul{list-style:none;margin:0;padding:0;display:flex;flex-wrap:wrap;gap:2px 18px}
 a{color:var(--bar);text-decoration:none}a:hover{text-decoration:underline}
 h2{font-size:19px;font-weight:650;margin:44px 0 10px;padding-top:2px;letter-spacing:-.005em;overflow-wrap:anywhere}

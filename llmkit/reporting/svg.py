@@ -57,8 +57,9 @@ def _row(row: int, label: str, lengths: tuple[float, float], left: float, words:
     figure = f'<tspan class="figure">{escaped(word)}</tspan>'
     if note:
         figure += f'<tspan class="note" dx="8">{_isolated(note)}</tspan>'
+    name = f'<text class="label" x="{left - _GAP:.1f}" y="{middle}">{_isolated(_cut(label))}</text>'
     return (
-        f'<g><title>{hover}</title><text class="label" x="{left - _GAP:.1f}" y="{middle}">{_isolated(_cut(label))}</text>'
+        f"<g><title>{hover}</title>{name}"
         f'{drawn}<text x="{left + value + rest + 8:.1f}" y="{middle}">{figure}</text></g>'
     )
 
