@@ -3,31 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import pyarrow as pa
 from pyarrow import parquet
 
-from llmkit.data.chat import Example, Message
+from llmkit.data.chat import Example
 from llmkit.data.drops import Drop
+from llmkit.data.example_tables import TABLES, example_row, meta_json
+from llmkit.data.schemas import ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
 from llmkit.data.split import Split
 from llmkit.errors import DataError, NotFoundError
 from llmkit.registry.disk import sync_tree, writing
 from llmkit.text.document import Document
 
-Schema = Literal["text", "chat"]
+Schema = Literal["text", "chat", "label", "span", "preference"]
 
 DOCUMENTS = "documents.parquet"
-EXAMPLES = "examples.parquet"
+EXAMPLES = TABLES["chat"].name
 DROPS = "drops.parquet"
 REPORT = "report.json"
 
-_FILES: Mapping[Schema, str] = {"text": DOCUMENTS, "chat": EXAMPLES}
-_MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
+_FILES: Mapping[Schema, str] = {"text": DOCUMENTS, **{schema: table.name for schema, table in TABLES.items()}}
+_HOLDS: Mapping[Schema, str] = {"text": "texts", **{schema: table.holds for schema, table in TABLES.items()}}
+_MENDS: Mapping[Schema, str] = {
+    "text": "name a dataset of documents",
+    "chat": "name a file of prompts with completions or of chats, or make a dataset of it: "
+    "`llmkit preprocess FILE --for chat`",
+    "label": "make one of a file with a text and a label in each row: `llmkit preprocess FILE --for label`",
+    "span": "make one of a file like SQuAD's: `llmkit preprocess FILE --for span`",
+    "preference": "make one of a file with a prompt, a chosen and a rejected answer in each row: "
+    "`llmkit preprocess FILE --for preference`",
+}
+"""What to do if a dataset of this schema is needed and another was given."""
 
 
 def _strings(*names: str) -> pa.Schema:
@@ -36,7 +48,7 @@ def _strings(*names: str) -> pa.Schema:
 
 _COLUMNS: Mapping[str, pa.Schema] = {
     DOCUMENTS: _strings("id", "source", "record", "media", "text", "split", "cluster", "meta"),
-    EXAMPLES: _strings("id", "source", "record", "split", "meta").append(pa.field("messages", _MESSAGES)),
+    **{table.name: table.columns for table in TABLES.values()},
     DROPS: _strings("id", "source", "record", "step", "reason", "detail"),
 }
 
@@ -52,6 +64,15 @@ class CorpusDocument:
     document: Document
     split: Split
     cluster: str
+
+
+@dataclass(frozen=True)
+class DatasetResult:
+    """What a build made: rows per split, the splits that got nothing, and the content of report.json."""
+
+    rows: Mapping[Split, int]
+    missing: Sequence[Split]
+    report: Mapping[str, object]
 
 
 class DatasetWriter:
@@ -73,20 +94,12 @@ class DatasetWriter:
             "text": document.text,
             "split": split,
             "cluster": cluster,
-            "meta": _json(document.meta),
+            "meta": meta_json(document.meta),
         }
         self._rows.add(row, len(document.text))
 
-    def example(self, example: Example, split: Split) -> None:
-        row = {
-            "id": example.id,
-            "source": example.source,
-            "record": example.record,
-            "split": split,
-            "meta": _json(example.meta),
-            "messages": [{"role": message.role, "content": message.content} for message in example.messages],
-        }
-        self._rows.add(row, example.characters)
+    def example(self, example: TrainingExample, split: Split) -> None:
+        self._rows.add({**example_row(example), "split": split}, example.characters)
 
     def drop(self, drop: Drop) -> None:
         row = {
@@ -181,16 +194,28 @@ class Dataset:
             )
             yield CorpusDocument(document, row["split"], row["cluster"])
 
-    def examples(self, split: Split | None = None) -> Iterator[Example]:
+    @overload
+    def examples(self, split: Split | None = None, schema: Literal["chat"] = "chat") -> Iterator[Example]: ...
+    @overload
+    def examples(self, split: Split | None, schema: Literal["label"]) -> Iterator[LabelExample]: ...
+    @overload
+    def examples(self, split: Split | None, schema: Literal["span"]) -> Iterator[SpanExample]: ...
+    @overload
+    def examples(self, split: Split | None, schema: Literal["preference"]) -> Iterator[PreferenceExample]: ...
+    def examples(self, split: Split | None = None, schema: ExampleSchema = "chat") -> Iterator[Any]:
         """The examples in order, of one split or of all.
 
+        Args:
+            split: which split; None for all.
+            schema: which examples the caller can use.
+
         Raises:
-            DataError: if the dataset holds documents, or its file is damaged.
+            DataError: if the dataset holds documents or examples of another schema, or its file is damaged.
         """
-        self.require("chat")
-        for row in self._rows(EXAMPLES, split):
-            messages = tuple(Message(message["role"], message["content"]) for message in row["messages"])
-            yield Example(row["source"], row["record"], messages, row["split"], json.loads(row["meta"]))
+        self.require(schema)
+        table = TABLES[schema]
+        for row in self._rows(table.name, split):
+            yield table.example(row)
 
     def drops(self) -> Iterator[Drop]:
         for row in self._rows(DROPS, None):
@@ -208,11 +233,10 @@ class Dataset:
         """Raise DataError, with what to do, if the dataset has another schema."""
         if self.schema == schema:
             return
-        if schema == "text":
-            message, mend = "it holds chat examples, and texts are needed", "name a dataset of documents"
-        else:
-            message = "it holds texts, and chat examples are needed"
+        mend = _MENDS[schema]
+        if (self.schema, schema) == ("text", "chat"):
             mend = "make pairs of it: `llmkit preprocess NAME --reader docstrings`; or name a file of examples"
+        message = f"it holds {_HOLDS[self.schema]}, and {_HOLDS[schema]} are needed"
         raise DataError(message, where=str(self.folder), mend=mend)
 
     def _rows(self, name: str, split: Split | None) -> Iterator[dict[str, Any]]:
@@ -231,7 +255,3 @@ def _damaged(path: Path, error: Exception) -> DataError:
     return DataError(
         f"the dataset is damaged: {error}", where=str(path), mend="make it again with `llmkit preprocess … --force`"
     )
-
-
-def _json(meta: Mapping[str, object]) -> str:
-    return json.dumps(dict(meta), ensure_ascii=False, sort_keys=True, default=str)

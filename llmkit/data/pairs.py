@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 
 from llmkit.data.chat import Example
-from llmkit.data.dataset import DOCUMENTS, CorpusDocument, Dataset, DatasetWriter
+from llmkit.data.dataset import DOCUMENTS, CorpusDocument, Dataset, DatasetResult, DatasetWriter
 from llmkit.data.dedup import exact_hash
 from llmkit.data.drops import Drop
 from llmkit.data.engine import ordered_map
 from llmkit.data.media import PYTHON
-from llmkit.data.pipeline import DatasetResult
 from llmkit.data.readers.docstrings import DocstringOptions, Pairs, Skipped, docstring_pairs
 from llmkit.data.split import SPLITS, Split
 from llmkit.errors import DataError
