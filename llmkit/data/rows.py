@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from llmkit.data.readers.detect import HEAD_BYTES, Format, detect
 from llmkit.data.readers.encoding import NotTextError, decode
@@ -16,6 +18,11 @@ _MAX_CSV_FIELD = 64 << 20
 """Python's own limit for a field of a CSV is 128 kB, which a document in a cell easily exceeds."""
 
 _CSV_SAMPLE_BYTES = 64 * 1024
+
+_MAX_LINE_BYTES = 256 << 20
+"""A line of a JSONL is in memory as one piece, and several times over once it is parsed."""
+
+_COUNT_BYTES = 1 << 20
 
 ROW_FORMATS: frozenset[Format] = frozenset({"jsonl", "json", "csv", "parquet"})
 
@@ -33,6 +40,17 @@ class BadRow:
     number: int
     reason: str
     detail: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Consecutive rows of a file: half-open, in bytes of a JSONL (the lines that begin there) or row groups of a
+    parquet file. `first_number` is the number of the first line that begins there, or of the first row: 1-based.
+    """
+
+    start: int
+    end: int
+    first_number: int
 
 
 def format_of(path: Path) -> Format:
@@ -58,13 +76,96 @@ def read_rows(path: Path, form: Format) -> Iterator[Row | BadRow]:
             yield from _json(path)
 
 
+def row_ranges(path: Path, form: Format, target_bytes: int) -> list[Range]:
+    """Ranges of about `target_bytes` that together are the whole file; one or none where the file is small or empty.
+
+    Raises:
+        ValueError: a format other than `jsonl` and `parquet`.
+        OSError, pyarrow.ArrowException: if the file cannot be read.
+    """
+    match form:
+        case "jsonl":
+            return jsonl_ranges(path, target_bytes)
+        case "parquet":
+            return parquet_ranges(path, target_bytes)
+    raise ValueError(f"a {form} file cannot be read in ranges")
+
+
+def read_row_range(path: Path, form: Format, part: Range) -> Iterator[Row | BadRow]:
+    """The rows of one of `row_ranges`. Raises ValueError and OSError as that does."""
+    match form:
+        case "jsonl":
+            return read_jsonl_range(path, part.start, part.end, part.first_number)
+        case "parquet":
+            return _parquet(path, part)
+    raise ValueError(f"a {form} file cannot be read in ranges")
+
+
+def jsonl_ranges(path: Path, target_bytes: int) -> list[Range]:
+    """Ranges that begin where a line does, each of the first such size that is at least `target_bytes`.
+
+    Reads the file once, at the speed of the disk: only newlines are counted.
+    """
+    if target_bytes < 1:
+        raise ValueError("ranges have at least one byte")
+    ranges: list[Range] = []
+    start, number, lines, position = 0, 1, 0, 0
+    with path.open("rb") as file:
+        while chunk := file.read(_COUNT_BYTES):
+            seen = 0
+            # A cut is behind the first newline by which the range has its size.
+            while (cut := chunk.find(b"\n", max(seen, start + target_bytes - 1 - position))) >= 0:
+                lines += chunk.count(b"\n", seen, cut + 1)
+                seen = cut + 1
+                ranges.append(Range(start, position + seen, number))
+                start, number, lines = position + seen, number + lines, 0
+            lines += chunk.count(b"\n", seen)
+            position += len(chunk)
+    if position > start:
+        ranges.append(Range(start, position, number))
+    return ranges
+
+
+def read_jsonl_range(path: Path, start: int, end: int, first_number: int) -> Iterator[Row | BadRow]:
+    """The rows of the lines that begin at a byte in [start, end); a line is read whole, wherever it ends.
+
+    Args:
+        first_number: the 1-based number of the first line that begins there.
+    """
+    with path.open("rb") as file:
+        if start > 0:
+            file.seek(start - 1)
+            _skip_line(file)
+        yield from _lines(file, end, first_number)
+
+
 def _jsonl(path: Path) -> Iterator[Row | BadRow]:
     with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
-                yield _parsed(number, line)
+        yield from _lines(file, None, 1)
+
+
+def _lines(file: BinaryIO, end: int | None, first_number: int) -> Iterator[Row | BadRow]:
+    position = file.tell()
+    number = first_number
+    while end is None or position < end:
+        line = file.readline(_MAX_LINE_BYTES)
+        if not line:
+            return
+        if len(line) == _MAX_LINE_BYTES and not line.endswith(b"\n"):
+            yield BadRow(number, "too_large", f"a line of more than {_MAX_LINE_BYTES:,} bytes")
+            _skip_line(file)
+            position = file.tell()
+        else:
+            content = line.removeprefix(codecs.BOM_UTF8) if position == 0 else line
+            if content.strip():
+                yield _parsed(number, content)
+            position += len(line)
+        number += 1
+
+
+def _skip_line(file: BinaryIO) -> None:
+    while (rest := file.readline(_COUNT_BYTES)) and not rest.endswith(b"\n"):
+        continue
 
 
 def _parsed(number: int, line: bytes) -> Row | BadRow:
@@ -137,16 +238,42 @@ def _table_row(line: int, fields: Mapping[str | None, object]) -> Row | BadRow:
     return Row(line, {str(name): value for name, value in fields.items() if value is not None})
 
 
-def _parquet(path: Path) -> Iterator[Row | BadRow]:
+def parquet_ranges(path: Path, target_bytes: int) -> list[Range]:
+    """Ranges of whole row groups, by their uncompressed size; only the file's footer is read."""
+    from pyarrow import parquet
+
+    if target_bytes < 1:
+        raise ValueError("ranges have at least one byte")
+    ranges: list[Range] = []
+    start, number, rows, size = 0, 1, 0, 0
+    with parquet.ParquetFile(path) as file:
+        groups = file.metadata.num_row_groups
+        for group in range(groups):
+            facts = file.metadata.row_group(group)
+            rows += facts.num_rows
+            size += facts.total_byte_size
+            if size >= target_bytes or group == groups - 1:
+                ranges.append(Range(start, group + 1, number))
+                start, number, rows, size = group + 1, number + rows, 0, 0
+    return ranges
+
+
+def _parquet(path: Path, part: Range | None = None) -> Iterator[Row | BadRow]:
     # Imported here: worker processes read mostly other formats, and pyarrow takes 0.3 s.
     import pyarrow
     from pyarrow import parquet
 
-    number = 0
+    number = part.first_number - 1 if part else 0
     try:
-        for batch in parquet.ParquetFile(path).iter_batches(batch_size=1024):
-            for fields in batch.to_pylist():
-                number += 1
-                yield Row(number, fields)
+        with parquet.ParquetFile(path) as file:
+            groups = range(part.start, part.end) if part else None
+            for batch in file.iter_batches(batch_size=1024, row_groups=groups, use_threads=False):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield Row(number, fields)
     except pyarrow.ArrowException as error:
+        yield BadRow(number + 1, "parse_error", f"the parquet file is damaged: {error}")
+    except OSError as error:
+        if error.errno is not None:
+            raise
         yield BadRow(number + 1, "parse_error", f"the parquet file is damaged: {error}")

@@ -33,10 +33,10 @@ _PRIVATE = matcher(_PRIVATE_NAMES.split())
 _BINARY_NAMES = """
     .png .jpg .jpeg .gif .bmp .tif .tiff .webp .ico .icns .heic .psd .ai .svgz
     .mp3 .wav .flac .ogg .m4a .mp4 .mkv .mov .avi .webm
-    .zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .whl .jar .war .deb .rpm .iso .dmg
+    .7z .rar .whl .jar .war .deb .rpm .iso .dmg
     .pyc .pyo .pyd .so .dylib .dll .a .o .obj .lib .exe .class .wasm .bin .dat
     .ttf .otf .woff .woff2 .eot .db .sqlite .sqlite3 .mo .pickle .pkl .npy .npz .h5 .hdf5 .arrow .feather
-    .pt .pth .ckpt .safetensors .gguf .onnx .doc .xls .ppt .xlsx .pptx .odt .ods .odp .epub .mobi
+    .pt .pth .ckpt .safetensors .gguf .onnx .doc .xls .ppt .odt .ods .odp .mobi
 """
 _BINARY_SUFFIXES = frozenset(_BINARY_NAMES.split())
 _GENERATED_FOLDERS = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})

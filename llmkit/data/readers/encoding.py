@@ -16,6 +16,22 @@ _BOMS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _JAPANESE = ("cp932", "euc_jp")
+_WIDER = {
+    "shift_jis": "cp932",
+    "shift-jis": "cp932",
+    "x-sjis": "cp932",
+    "sjis": "cp932",
+    "iso-2022-jp": "iso2022_jp_ext",
+    "iso-8859-1": "cp1252",
+    "latin1": "cp1252",
+    "us-ascii": "cp1252",
+    "gb2312": "gb18030",
+    "gbk": "gb18030",
+    "ks_c_5601-1987": "cp949",
+    "euc-kr": "cp949",
+}
+"""What a declared name means in practice (https://encoding.spec.whatwg.org/#names-and-labels): a superset of it."""
+
 _SAMPLE_BYTES = 64 * 1024
 """A guess needs no more than this much of the data, and guessing costs time in proportion."""
 
@@ -72,7 +88,8 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
     sample = data[:_SAMPLE_BYTES].decode("latin-1")
     if len(_CONTROL.findall(sample)) > _MOST_CONTROL * len(sample):
         raise _not_text(data)
-    first = (*([declared] if declared else []), *(["iso2022_jp"] if b"\x1b$" in data else []), "utf-8")
+    wide = _WIDER.get(declared.lower(), declared) if declared else None
+    first = (*([wide, declared] if wide and declared else []), *(["iso2022_jp"] if b"\x1b$" in data else []), "utf-8")
     for encoding in first:
         if decoded := _strictly(data, encoding):
             return decoded
@@ -82,7 +99,7 @@ def decode(data: bytes, declared: str | None = None) -> Decoded:
 def _strictly(data: bytes, encoding: str) -> Decoded | None:
     try:
         return Decoded(data.decode(encoding), encoding, 0)
-    except (UnicodeError, LookupError):
+    except (UnicodeError, LookupError, ValueError):  # a declared name may be no encoding, or hold a NUL
         return None
 
 

@@ -1,43 +1,71 @@
-"""PDF: the text layer of each page by pypdfium2, with the offset at which each page begins."""
+"""PDF: the text layer of each page by pypdfium2, by pypdf where that cannot open the file, and where pages begin."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import pypdfium2
-
-from llmkit.data.drops import Drop
-from llmkit.data.readers.base import ReadOptions, UnreadableError, read_whole
+from llmkit.data.readers.base import Item, ReadOptions, UnreadableError, check_size, one_line, paged, parsing
 from llmkit.text.document import Document
 
-_BETWEEN_PAGES = "\n\n"
+_ENCRYPTED = UnreadableError("encrypted", "the PDF asks for a password: save it without one")
 
 
-def read_pdf(path: Path, media: str, options: ReadOptions) -> Iterator[Document | Drop]:
-    pages = _page_texts(read_whole(path))
-    scans = sum(not page.strip() for page in pages)
-    if scans == len(pages):
-        raise UnreadableError("no_text", f"none of its {scans} pages has text: they may be scans, OCR them first")
-    starts, offset = [], 0
-    for page in pages:
-        starts.append(offset)
-        offset += len(page) + len(_BETWEEN_PAGES)
-    meta = {"pages_without_text": scans} if scans else {}
-    yield Document(str(path), _BETWEEN_PAGES.join(pages), media=media, pages=tuple(starts), meta=meta)
+class _Parsed(NamedTuple):
+    pages: list[str]
+    title: str = ""
+    author: str = ""
 
 
-def _page_texts(data: bytes) -> list[str]:
+def read_pdf(path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
+    """One document with the pages' text; `meta["pages_without_text"]` counts pages that are probably scans."""
+    check_size(path)
+    parsed = _parsed(path)
+    scans = sum(not page.strip() for page in parsed.pages)
+    if scans == len(parsed.pages):
+        what = "its only page is a scan: OCR it first" if scans == 1 else f"{scans} pages are scans: OCR them first"
+        raise UnreadableError("no_text", f"none of its pages has text; {what}" if scans else "it has no pages", scans)
+    text, starts = paged(parsed.pages)
+    meta: dict[str, object] = {name: value for name in ("title", "author") if (value := getattr(parsed, name))}
+    if scans:
+        meta["pages_without_text"] = scans
+    yield Document(str(path), text, media=media, pages=starts, meta=meta)
+
+
+def _parsed(path: Path) -> _Parsed:
+    # Imported here: it loads PDFium, which the process that only sends files to be parsed does not need.
+    import pypdfium2
+
     try:
-        with pypdfium2.PdfDocument(data) as pdf:
-            return [_clean(_page_text(pdf, number)) for number in range(len(pdf))]
+        with pypdfium2.PdfDocument(path) as pdf:
+            pages = [_clean(_page_text(pdf, number)) for number in range(len(pdf))]
+            return _Parsed(pages, *(_clean(pdf.get_metadata_value(key)).strip() for key in ("Title", "Author")))
     except pypdfium2.PdfiumError as error:
         if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
-            raise UnreadableError("encrypted", "the PDF asks for a password: save it without one") from error
-        raise UnreadableError("parse_error", f"the PDF cannot be parsed: {error}") from error
+            raise _ENCRYPTED from error
+        return _by_pypdf(path, error)
 
 
-def _page_text(pdf: pypdfium2.PdfDocument, number: int) -> str:
+def _by_pypdf(path: Path, first: Exception) -> _Parsed:
+    """The same by a parser that mends more (and is ten times slower): a table of objects that points nowhere."""
+    # Imported here, as hardly any file needs it.
+    import logging
+
+    import pypdf
+
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it reports each thing it mends
+    with parsing(f"the PDF ({one_line(first)})"), pypdf.PdfReader(path, strict=False) as reader:
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise _ENCRYPTED
+        pages = [_clean(page.extract_text()) for page in reader.pages]
+        facts = reader.metadata
+        if not pages:
+            raise UnreadableError("parse_error", f"the PDF cannot be parsed: {one_line(first)}")
+        return _Parsed(pages, str((facts and facts.title) or ""), str((facts and facts.author) or ""))
+
+
+def _page_text(pdf: Any, number: int) -> str:
     page = pdf[number]
     try:
         text_page = page.get_textpage()

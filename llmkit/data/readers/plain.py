@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from llmkit.data.drops import Drop
 from llmkit.data.media import PYTHON
-from llmkit.data.readers.base import ReadOptions, UnreadableError, read_whole
+from llmkit.data.readers.base import Item, ReadOptions, UnreadableError, read_whole
 from llmkit.data.readers.encoding import Decoded, NotTextError, decode
 from llmkit.text.document import Document
 
@@ -16,7 +15,7 @@ from llmkit.text.document import Document
 _CODING = re.compile(rb"\A(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]+)")
 
 
-def read_text(path: Path, media: str, options: ReadOptions) -> Iterator[Document | Drop]:
+def read_text(path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
     data = read_whole(path)
     coding = _CODING.search(data[:400]) if media == PYTHON else None
     decoded = decode_or_refuse(data, coding[1].decode("ascii") if coding else None)

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from llmkit.data.drops import Drop
-from llmkit.data.readers.base import Reader, ReadOptions, check_size, read_whole
+from llmkit.data.readers.base import Item, Reader, ReadOptions, check_size, read_whole
 from llmkit.data.readers.detect import Format
 from llmkit.data.readers.plain import decode_or_refuse, encoding_facts
-from llmkit.data.rows import BadRow, Row, read_rows
+from llmkit.data.rows import BadRow, Range, Row, read_row_range, read_rows
 from llmkit.text.document import Document
 
 USUAL_TEXT_FIELDS = ("text", "content", "body")
-_META_FIELDS = ("title", "url", "language", "license", "licence", "author", "date")
+_META_FIELDS = ("title", "url", "language", "license", "author", "date")
+_LICENCE = "licence"
+"""The other spelling of a field that is `license` in `Document.meta`."""
 
 
 def records_reader(form: Format) -> Reader:
     return partial(_read_records, form)
 
 
-def _read_records(form: Format, path: Path, media: str, options: ReadOptions) -> Iterator[Document | Drop]:
-    rows = read_rows(path, form)
+def range_reader(form: Format, part: Range) -> Reader:
+    """A reader of the rows in a range of a JSONL or parquet file only."""
+    return partial(_read_range, form, part)
+
+
+def _read_range(form: Format, part: Range, path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
+    yield from _documents(path, media, read_row_range(path, form, part), options)
+
+
+def _read_records(form: Format, path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
     if form == "json":
         check_size(path)
+    rows = read_rows(path, form)
+    if form == "json":
         first = next(rows, None)
         if isinstance(first, Row) and options.text_field is None and not _text_field(first, options):
             # Settings and the like, not a collection of texts: the file itself is the text.
@@ -33,6 +45,10 @@ def _read_records(form: Format, path: Path, media: str, options: ReadOptions) ->
             return
         if first is not None:
             yield _document(path, media, first, options)
+    yield from _documents(path, media, rows, options)
+
+
+def _documents(path: Path, media: str, rows: Iterable[Row | BadRow], options: ReadOptions) -> Iterator[Document | Drop]:
     for row in rows:
         yield _document(path, media, row, options)
 
@@ -54,8 +70,20 @@ def _document(path: Path, media: str, row: Row | BadRow, options: ReadOptions) -
         wanted = f"'{options.text_field}'" if options.text_field else " or ".join(f"'{n}'" for n in USUAL_TEXT_FIELDS)
         detail = f"row {record}: no field {wanted}; its fields are {', '.join(row.fields)}"
         return Drop(str(path), "read", "no_text_field", detail, record)
+    if options.id_field is not None:
+        named = row.fields.get(options.id_field)
+        if not isinstance(named, str | int) or isinstance(named, bool) or named == "":
+            detail = f"row {record}: field '{options.id_field}' has no id (a text or a whole number)"
+            return Drop(str(path), "read", "bad_id", detail, record)
+        record = str(named)
+    return Document(str(path), text, media="text/plain", record=record, meta=_facts(row))
+
+
+def _facts(row: Row) -> dict[str, object]:
     meta = {name: row.fields[name] for name in _META_FIELDS if isinstance(row.fields.get(name), str | int)}
-    return Document(str(path), text, media="text/plain", record=record, meta=meta)
+    if "license" not in meta and isinstance(licence := row.fields.get(_LICENCE), str):
+        meta["license"] = licence
+    return meta
 
 
 def _text_field(row: Row, options: ReadOptions) -> str | None:
