@@ -64,8 +64,7 @@ def _of(
 ) -> dict[Variant, float]:
     """Thresholds by variant: that of `spaced` holds for the others too where they have none of their own."""
     given = {Variant.SPACED: spaced, Variant.CJK: cjk, Variant.KOREAN: korean, Variant.UNSPACED: unspaced}
-    values = {variant: spaced if value is None else value for variant, value in given.items()}
-    return values
+    return {variant: spaced if value is None else value for variant, value in given.items()}
 
 
 def _code(value: float) -> dict[Variant, float]:

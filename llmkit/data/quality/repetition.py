@@ -26,6 +26,7 @@ _BITS = 32
 """Two numbers below 2**32 make a key of 64 bits; a document has fewer tokens than that."""
 
 Ints = NDArray[np.int64]
+_ZERO: Ints = np.zeros(1, np.int64)
 
 
 class Repeated(NamedTuple):
@@ -70,7 +71,7 @@ def ngram_characters(words: Words) -> dict[int, int]:
     if len(words.tokens) < 2 * words.stride:
         return found
     lengths = np.fromiter(map(len, words.tokens), np.int64, len(words.tokens))
-    ends = np.concatenate((np.zeros(1, np.int64), np.cumsum(lengths)))
+    ends = np.concatenate((_ZERO, lengths.cumsum()))
     spaces = 1 if words.stride == 1 else 0
     for size, repeated in _growing(_numbered(words), words.stride):
         width = size * words.stride
@@ -115,7 +116,8 @@ def _repeated(places: Ints, keys: Ints) -> Repeated:
     order = keys.argsort()
     ordered = keys[order]
     begins = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    counts = np.diff(begins, prepend=0, append=len(keys))
+    bounds = np.concatenate((_ZERO, begins, [len(keys)]))
+    counts = bounds[1:] - bounds[:-1]
     most = int(counts.max())
     if most == 1:
         empty = np.empty(0, np.int64)

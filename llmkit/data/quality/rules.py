@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import lru_cache, partial
 from math import isfinite
 from typing import Any, NamedTuple, cast
 
@@ -45,11 +45,7 @@ class QualityStep:
     options: QualityOptions = field(default_factory=QualityOptions)
 
     def __post_init__(self) -> None:
-        _ = self._overrides
-
-    @cached_property
-    def _overrides(self) -> Mapping[str, float]:
-        return overrides(self.options)
+        overrides(self.options)
 
     def __call__(self, document: Document) -> Passed | Drop:
         if not self.options.rules:
@@ -57,10 +53,10 @@ class QualityStep:
         code = is_code(document.media)
         language = document.meta.get("language")
         measures = self.measure(document.text, language if isinstance(language, str) else None, code=code)
-        for rule, verdict in _judged(measures, self.options, self._overrides):
-            if not verdict.passed:
-                detail = rule.explain(verdict.value, verdict.threshold)
-                return Drop(document.source, "quality", verdict.rule, detail, document.record)
+        for rule, name, threshold in _thresholds(self.options, measures.variant):
+            value = measures.values.get(rule.measure)
+            if value is not None and not rule.passes(value, threshold):
+                return Drop(document.source, "quality", name, rule.explain(value, threshold), document.record)
         if measures.kept is None or not measures.kept.removed:
             return Passed(document)
         lines = document.text.split("\n")
@@ -70,18 +66,17 @@ class QualityStep:
 
     def measure(self, text: str, language: str | None = None, *, code: bool = False) -> Measures:
         """What the options' presets measure in a text, with the options' own thresholds for lines."""
-        return measure(text, language, code=code, presets=self.options.rules, line_rules=self._line_rules)
-
-    def _line_rules(self, variant: Variant) -> LineRules:
-        values: dict[str, Any] = {
-            rule.field: self._overrides.get(f"c4.{rule.name}", rule.thresholds[variant]) for rule in LINE_RULES["c4"]
-        }
-        return LineRules(**{**values, "terminal": bool(values["terminal"])})
+        line_rules = partial(_line_rules, self.options)
+        return measure(text, language, code=code, presets=self.options.rules, line_rules=line_rules)
 
 
 def verdicts(measures: Measures, options: QualityOptions) -> list[Verdict]:
     """All rules of the options' presets that apply to a measured text, in order; not only the first that it breaks."""
-    return [verdict for _, verdict in _judged(measures, options, overrides(options))]
+    return [
+        Verdict(name, value, threshold, rule.passes(value, threshold))
+        for rule, name, threshold in _thresholds(options, measures.variant)
+        if (value := measures.values.get(rule.measure)) is not None
+    ]
 
 
 def overrides(options: QualityOptions) -> dict[str, float]:
@@ -134,18 +129,25 @@ def _known_rules() -> list[str]:
     return [f"{preset}.{rule.name}" for table in tables for preset, rules in table.items() for rule in rules]
 
 
-def _judged(measures: Measures, options: QualityOptions, changed: Mapping[str, float]) -> list[tuple[Rule, Verdict]]:
-    judged = []
-    for preset in options.rules:
-        for rule in RULES[preset]:
-            threshold = rule.thresholds.get(measures.variant)
-            value = measures.values.get(rule.measure)
-            if threshold is None or value is None:
-                continue
-            name = f"{preset}.{rule.name}"
-            threshold = changed.get(name, threshold)
-            judged.append((rule, Verdict(name, value, threshold, rule.passes(value, threshold))))
-    return judged
+@lru_cache(maxsize=64)
+def _thresholds(options: QualityOptions, variant: Variant) -> tuple[tuple[Rule, str, float], ...]:
+    """The rules of the options' presets for one kind of text, each with its full name and its threshold."""
+    changed = overrides(options)
+    return tuple(
+        (rule, name := f"{preset}.{rule.name}", changed.get(name, rule.thresholds[variant]))
+        for preset in options.rules
+        for rule in RULES[preset]
+        if variant in rule.thresholds
+    )
+
+
+@lru_cache(maxsize=64)
+def _line_rules(options: QualityOptions, variant: Variant) -> LineRules:
+    changed = overrides(options)
+    values: dict[str, Any] = {
+        rule.field: changed.get(f"c4.{rule.name}", rule.thresholds[variant]) for rule in LINE_RULES["c4"]
+    }
+    return LineRules(**{**values, "terminal": bool(values["terminal"])})
 
 
 def _joined(lines: list[str], kept: list[int]) -> str:

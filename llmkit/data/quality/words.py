@@ -49,10 +49,11 @@ corpus). FineWeb2 bounds the mean at 5 for Japanese and Chinese and at 10 for Th
 
 _LATIN_WEIGHT = 0.5
 """A letter of an alphabet says half of what a Japanese character does, so a name in Latin letters decides less."""
-_SAMPLE_PIECE = 1_000
+_SAMPLE_PIECE = 300
 
 _TOKEN = re.compile(rf"[{UNSPACED}]|[^\s{UNSPACED}]+")
 _UNSPACED_RUN = re.compile(rf"[{UNSPACED}]+")
+_WITH_OWN_VARIANT = re.compile(rf"[{UNSPACED}\u1100-\u11ff\u3131-\u318e\uac00-\ud7ff]")  # ... and Hangul
 _OTHER_WORD = re.compile(rf"[^\W_{UNSPACED}]+")
 
 
@@ -81,7 +82,10 @@ def variant_of(text: str) -> Variant:
     """The variant of the rules that applies to prose, by the script that holds most of it."""
     if text.isascii():
         return Variant.SPACED
-    counts = script_counts(_sample(text))
+    sample = _sample(text)
+    if _WITH_OWN_VARIANT.search(sample) is None:
+        return Variant.SPACED
+    counts = script_counts(sample)
     sizes: dict[Variant, float] = {}
     for script, count in counts.items():
         variant = _VARIANT_OF_SCRIPT.get(script, Variant.SPACED)
