@@ -37,10 +37,10 @@ KNOWN_LANGUAGES: frozenset[str] = frozenset(_CODES.split())
 
 _MEANT: Mapping[str, str] = {
     "jp": "ja", "jpn": "ja", "japanese": "ja", "cn": "zh", "zho": "zh", "cmn": "zh", "zh-cn": "zh", "zh-tw": "zh",
-    "zh-hans": "zh", "zh-hant": "zh", "chinese": "zh", "kr": "ko", "kor": "ko", "korean": "ko", "eng": "en", "uk-
-    ua": "uk", "en-us": "en", "en-gb": "en", "english": "en", "us": "en", "gb": "en", "deu": "de", "ger": "de",
-    "german": "de", "fra": "fr", "fre": "fr", "french": "fr", "spa": "es", "spanish": "es", "por": "pt", "pt-
-    br": "pt", "portuguese": "pt", "ita": "it", "italian": "it", "rus": "ru", "russian": "ru", "ara": "ar",
+    "zh-hans": "zh", "zh-hant": "zh", "chinese": "zh", "kr": "ko", "kor": "ko", "korean": "ko", "eng": "en",
+    "uk-ua": "uk", "en-us": "en", "en-gb": "en", "english": "en", "us": "en", "gb": "en", "deu": "de", "ger": "de",
+    "german": "de", "fra": "fr", "fre": "fr", "french": "fr", "spa": "es", "spanish": "es", "por": "pt",
+    "pt-br": "pt", "portuguese": "pt", "ita": "it", "italian": "it", "rus": "ru", "russian": "ru", "ara": "ar",
     "arabic": "ar", "tha": "th", "thai": "th", "gr": "el", "greek": "el", "iw": "he", "hebrew": "he", "hindi": "hi",
     "vn": "vi", "vietnamese": "vi", "ua": "uk", "ukrainian": "uk", "cz": "cs", "czech": "cs", "dk": "da",
     "danish": "da", "nb": "no", "norwegian": "no", "dutch": "nl", "polish": "pl", "swedish": "sv", "turkish": "tr",
