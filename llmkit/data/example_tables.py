@@ -51,7 +51,7 @@ def example_row(example: TrainingExample) -> Row:
 
 
 def meta_json(meta: Mapping[str, object]) -> str:
-    return json.dumps(dict(meta), ensure_ascii=False, sort_keys=True, default=str)
+    return "{}" if not meta else json.dumps(dict(meta), ensure_ascii=False, sort_keys=True, default=str)
 
 
 def _turns(messages: Sequence[Message]) -> list[dict[str, str]]:

@@ -25,6 +25,10 @@ from llmkit.errors import DataError
 from llmkit.registry.disk import writing
 from llmkit.reporting.reporter import Reporter
 
+_GROUP_EXAMPLES = 256
+_GROUP_CHARS = 1 << 20
+"""Examples that wait are written when they are so many or hold so many characters: groups are faster."""
+
 
 @dataclass(frozen=True)
 class TrainingSetOptions:
@@ -218,6 +222,9 @@ def _nothing_left(files: Sequence[Path], schema: ExampleSchema, tally: Tally) ->
     return DataError("there is no example to train on", where=", ".join(map(str, files)), mend=mend)
 
 
+_Waits = tuple[TrainingExample, str, bytes]
+
+
 class _Waiting:
     """Examples on disk until the splits are known; the file has no name, so nothing of it stays after a crash."""
 
@@ -225,21 +232,27 @@ class _Waiting:
         self._folder = folder
         with writing(folder):
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed by __exit__
+        self._pending: list[_Waits] = []
+        self._chars = 0
+        self._groups = 0
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
     def append(self, example: TrainingExample, group: str, inputs: bytes) -> None:
-        with writing(self._folder):
-            pickle.dump((example, group, inputs), self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._pending.append((example, group, inputs))
         self._count += 1
+        self._chars += example.characters
+        if len(self._pending) >= _GROUP_EXAMPLES or self._chars >= _GROUP_CHARS:
+            self._flush()
 
-    def __iter__(self) -> Iterator[tuple[TrainingExample, str, bytes]]:
+    def __iter__(self) -> Iterator[_Waits]:
+        self._flush()
         with writing(self._folder):
             self._file.seek(0)
-        for _ in range(self._count):
-            yield pickle.load(self._file)  # noqa: S301  # a file without a name that this process wrote itself
+        for _ in range(self._groups):
+            yield from pickle.load(self._file)  # noqa: S301  # a file without a name that this process wrote itself
 
     def __enter__(self) -> _Waiting:
         return self
@@ -248,3 +261,10 @@ class _Waiting:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        with writing(self._folder):
+            pickle.dump(self._pending, self._file, protocol=pickle.HIGHEST_PROTOCOL)
+        self._pending, self._chars, self._groups = [], 0, self._groups + 1

@@ -13,7 +13,7 @@ from llmkit.data.split import Split
 Fields = Mapping[str, object]
 RowFormat = Literal["jsonl", "json", "csv", "parquet"]
 
-_META_FIELDS = ("id", "title", "url", "language", "license", "licence")
+_META_FIELDS = frozenset({"id", "title", "url", "language", "license", "licence"})
 _SPLIT_NAMES: Mapping[str, Split] = {
     "train": "train",
     "training": "train",
@@ -153,7 +153,9 @@ def unknown_fields(fields: Fields) -> BadRowError:
 def meta_of(fields: Fields) -> dict[str, object]:
     """The small facts of a row that go with its example."""
     found: dict[str, object] = {}
-    for name in _META_FIELDS:
+    if _META_FIELDS.isdisjoint(fields):
+        return found
+    for name in sorted(_META_FIELDS):
         value = fields.get(name)
         if isinstance(value, str):
             if value:

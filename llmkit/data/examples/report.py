@@ -1,4 +1,4 @@
-"""What the report of a dataset of examples says: counts after each step, samples of each reason, facts of the schema."""
+"""What the report of a dataset of examples says: counts after each step, samples of reasons, facts of the schema."""
 
 from __future__ import annotations
 
@@ -126,11 +126,8 @@ class Tally:
         if self.schema == "label":
             return {"labels": dict(self.labels.most_common(_MOST_LABELS)), "distinct_labels": len(self.labels)}
         if self.schema == "span":
-            names = ("answerable", "unanswerable", REPAIRED)
-        else:
-            names = ("chosen_characters", "rejected_characters")
-        counts: dict[str, object] = {name: self._facts[name] for name in names}
-        return counts if self.schema == "span" else {"turns": turns, **counts}
+            return {name: self._facts[name] for name in ("answerable", "unanswerable", REPAIRED)}
+        return {"turns": turns, **{name: self._facts[name] for name in ("chosen_characters", "rejected_characters")}}
 
     def _count(self, drop: Drop, excerpt: str) -> None:
         self._drops[drop.step][drop.reason] += 1
