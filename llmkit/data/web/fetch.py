@@ -213,7 +213,7 @@ class Fetcher:
 
 
 def _decoded(response: httpx.Response) -> Iterator[bytes]:
-    """The body in small pieces. httpx would decompress by the network's pieces, and one may hold a bomb of gigabytes."""
+    """The body in small pieces: httpx would decompress a network's piece at once, and one may hold gigabytes."""
     encoding = response.headers.get("content-encoding", "identity").strip().lower()
     if encoding in ("identity", "") or response.status_code == httpx.codes.NOT_MODIFIED:
         yield from response.iter_raw(_PIECE)
