@@ -126,7 +126,7 @@ def _table(block: Table) -> str:
         for row in block.rows
     )
     caption = f"<caption>{isolated(block.title)}</caption>" if block.title else ""
-    return f'<div class="scroll"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
+    return f'<div class="scroll table"><table>{caption}{head}<tbody>{rows}</tbody></table></div>'
 
 
 def _tree(block: Tree) -> str:

@@ -10,8 +10,8 @@ CSS = """
 *{box-sizing:border-box}
 html{-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--paper);color:var(--ink);line-height:1.5;font-size:15px;font-family:system-ui,-apple-system,
-"Segoe UI",Roboto,"Helvetica Neue",Arial,"Noto Sans","Hiragino Sans","Yu Gothic","Noto Sans CJK JP","Noto Sans JP",
-"PingFang SC","Microsoft YaHei","Malgun Gothic","Noto Sans CJK KR","IPAGothic",sans-serif}
+"Segoe UI",Roboto,"Helvetica Neue","Noto Sans","Liberation Sans",Arial,sans-serif,"Hiragino Sans","Yu Gothic",
+"Noto Sans CJK JP","Noto Sans JP","PingFang SC","Microsoft YaHei","Malgun Gothic","Noto Sans CJK KR","IPAGothic"}
 main,header,footer{max-width:1000px;margin:0 auto;padding:0 20px}
 header{padding-top:44px}
 h1{font-size:27px;line-height:1.25;margin:0;font-weight:650;letter-spacing:-.01em;overflow-wrap:anywhere}
@@ -32,6 +32,7 @@ dl.figures dd{order:2;margin:0;font-size:23px;line-height:1.3;font-weight:600;fo
 overflow-wrap:anywhere}
 dl.figures dd.note{order:3;font-size:12.5px;font-weight:400;color:var(--faint);line-height:1.35;margin-top:1px}
 .scroll{overflow-x:auto;margin:12px 0 18px}
+.scroll.table{display:inline-block;vertical-align:top;max-width:100%;margin-inline-end:56px}
 table{border-collapse:collapse;font-size:13.5px;line-height:1.4;font-variant-numeric:tabular-nums}
 caption{padding:0 0 5px;white-space:nowrap}
 th,td{padding:4px 22px 4px 0;text-align:start;vertical-align:top;border-bottom:1px solid var(--rule);font-weight:400;
@@ -40,6 +41,7 @@ thead th{color:var(--soft);font-size:12.5px;white-space:nowrap;border-bottom-col
 th:last-child,td:last-child{padding-right:0}
 .num{text-align:right;white-space:nowrap}
 figure{margin:14px 0 20px}
+figure .scroll{margin:0}
 figcaption{margin:0 0 4px;overflow-wrap:anywhere}
 .legend{font-size:12.5px;color:var(--soft);font-weight:400;margin-inline-start:12px}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin:0 5px 0 10px;background:var(--bar)}
@@ -59,7 +61,7 @@ summary{cursor:pointer;padding:6px 0;font-size:13.5px}
 summary:hover{color:var(--bar)}
 details>.inside{padding:2px 0 10px 16px}
 pre.diff{margin:0;padding:8px 0;background:var(--wash);border-radius:6px;font-size:12.5px;line-height:1.55;
-font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"Noto Sans Mono CJK JP","MS Gothic","IPAGothic",monospace;
+font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace,"Noto Sans Mono CJK JP","MS Gothic";
 white-space:pre-wrap;overflow-wrap:anywhere}
 pre.diff span{display:block;padding:0 12px 0 30px;text-indent:-18px;unicode-bidi:plaintext;text-align:left}
 pre.diff .gone{background:var(--gone)}pre.diff .came{background:var(--came)}pre.diff .between{color:var(--faint)}

@@ -12,7 +12,7 @@ WIDTH = 960
 """Units of the view box; at the page's full width one is one CSS pixel."""
 
 _ROW, _BAR, _TOP = 24, 14, 4
-_MAX_LABEL = 30
+_MAX_LABEL = 36
 _GAP = 10
 _CHAR = 7.1
 """Width of an average Latin character at the 13 px the labels are set in; a full-width one takes nearly two."""
@@ -70,7 +70,7 @@ def _isolated(text: str) -> str:
 
 
 def _cut(label: str) -> str:
-    """A label of at most 30 columns, a full-width character counting as two."""
+    """A label of at most 36 columns, a full-width character counting as two."""
     taken = 0
     for place, char in enumerate(label):
         taken += 2 if unicodedata.east_asian_width(char) in "WF" else 1
@@ -80,4 +80,5 @@ def _cut(label: str) -> str:
 
 
 def _width(text: str) -> float:
-    return sum(1.85 if unicodedata.east_asian_width(char) in "WF" else 1.0 for char in text) * _CHAR
+    # What is ambiguous (as … is) may be taken from a full-width font.
+    return sum(1.85 if unicodedata.east_asian_width(char) in "WFA" else 1.0 for char in text) * _CHAR
