@@ -96,9 +96,11 @@ def _override(text: str, options: QualityOptions) -> tuple[str, float]:
             f"'{text}' names no value", where="threshold", mend="Write preset.rule=number: gopher_quality.min_words=20."
         )
     if name not in known:
-        hint = closest(name, known) or closest(f".{name}", [f".{rule.split('.')[1]}" for rule in known])
+        rule = name.rpartition(".")[2]
+        near = next((full for full in known if full.endswith(f".{rule}")), None)
+        hint = f"; did you mean '{near}'?" if near else closest(name, known)
         raise ConfigError(
-            f"'{name}' is no rule of quality{hint.replace('.' + name, name)}",
+            f"'{name}' is no rule of quality{hint}",
             where="threshold",
             mend="Write preset.rule=number; the presets are " + ", ".join(RULES) + ".",
         )
