@@ -15,7 +15,7 @@ import httpcore
 import httpx
 
 from llmkit.data.web.address import Origin, Resolve, host_of, is_public, origin, trusts
-from llmkit.data.web.options import USER_AGENT, FetchError
+from llmkit.data.web.options import FetchError
 
 _BROKEN = (
     httpcore.NetworkError,
@@ -30,21 +30,23 @@ _Place = tuple[str, int]
 
 
 class Network:
-    """Hands out the client for an address, after a look at where it leads.
+    """Hands out the way to an address, after a look at where it leads.
 
     The proxies of the environment are used for what is public. A proxy looks names up itself, so that behind one the
     check covers the names that this machine can look up, too.
     """
 
-    def __init__(self, resolve: Resolve, timeout: float) -> None:
+    def __init__(self, resolve: Resolve) -> None:
         self._resolve = resolve
-        self._timeout = httpx.Timeout(timeout)
         self._checked: dict[_Place, Sequence[str]] = {}
         self._proxies = getproxies()
-        self._clients: dict[str, httpx.Client] = {}
+        self._transports: dict[str, httpx.BaseTransport] = {}
 
-    def client(self, url: httpx.URL, named: Origin | None) -> httpx.Client:
-        """The client to fetch `url` with.
+    def transport(self, url: httpx.URL, named: Origin | None) -> httpx.BaseTransport:
+        """What to send a request for `url` by.
+
+        A transport and not a client: httpx's client looks at each redirect's target, even where it is not to follow it,
+        and a bad one ends in an exception; and it carries cookies from page to page.
 
         Args:
             named: the origin that the user vouches for by having named it; it may lie on this machine or network.
@@ -65,11 +67,13 @@ class Network:
             if not addresses:
                 raise FetchError("unknown_host", f"the host '{host}' is not known", temporary=True)
             proxy = ""
-        return self._client(proxy)
+        if proxy not in self._transports:
+            self._transports[proxy] = httpx.HTTPTransport(proxy=proxy) if proxy else _Transport(_Pinned(self._checked))
+        return self._transports[proxy]
 
     def close(self) -> None:
-        for client in self._clients.values():
-            client.close()
+        for transport in self._transports.values():
+            transport.close()
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         if (host, port) not in self._checked:
@@ -78,16 +82,6 @@ class Network:
             except (OSError, UnicodeError):
                 self._checked[host, port] = ()
         return self._checked[host, port]
-
-    def _client(self, proxy: str) -> httpx.Client:
-        client = self._clients.get(proxy)
-        if client is None:
-            transport = httpx.HTTPTransport(proxy=proxy) if proxy else _Transport(_Pinned(self._checked))
-            headers = {"User-Agent": USER_AGENT, "Accept-Encoding": "gzip"}
-            client = httpx.Client(transport=transport, timeout=self._timeout, headers=headers, trust_env=False)
-            self._clients[proxy] = client
-        client.cookies.clear()  # nobody is to be followed from page to page
-        return client
 
 
 class _Pinned(httpcore.NetworkBackend):

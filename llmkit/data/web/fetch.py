@@ -19,7 +19,7 @@ import httpx
 
 from llmkit.data.web.address import Origin, Resolve, host_of, linked_address, origin, resolve
 from llmkit.data.web.connect import Network
-from llmkit.data.web.options import PRODUCT, Clock, FetchError, WebOptions
+from llmkit.data.web.options import PRODUCT, USER_AGENT, Clock, FetchError, WebOptions
 from llmkit.data.web.robots import ALLOW_ALL, MAX_BYTES, Robots, parse_robots
 
 MAX_REDIRECTS = 5
@@ -61,7 +61,7 @@ class Fetcher:
     def __init__(self, options: WebOptions, clock: Clock, resolver: Resolve = resolve) -> None:
         self._options = options
         self._clock = clock
-        self._network = Network(resolver, options.timeout)
+        self._network = Network(resolver)
         self._robots: dict[Origin, Robots | FetchError] = {}
         self._next: dict[str, float] = {}
         self._delay: dict[str, float] = {}
@@ -132,12 +132,12 @@ class Fetcher:
     def _attempts(self, request: Request, body: BinaryIO, *, whole: bool) -> Answer:
         host = host_of(request.url)
         for attempt in itertools.count():
-            client = self._network.client(request.url, request.named)
+            transport = self._network.transport(request.url, request.named)
             self._wait(host)
             body.seek(0)
             body.truncate()
             try:
-                return self._once(client, request, body, whole=whole)
+                return self._once(transport, request, body, whole=whole)
             except FetchError as error:
                 pause = 2.0**attempt if error.pause is None else error.pause
                 if not error.temporary or attempt >= self._options.retries or pause > self._options.longest_pause:
@@ -151,10 +151,15 @@ class Fetcher:
             self._clock.sleep(pause)
         self._next[host] = self._clock.now() + max(1 / self._options.rate, self._delay.get(host, 0.0))
 
-    def _once(self, client: httpx.Client, request: Request, body: BinaryIO, *, whole: bool) -> Answer:
-        conditions = request.conditions if str(request.url) == request.known else {}
+    def _once(self, transport: httpx.BaseTransport, request: Request, body: BinaryIO, *, whole: bool) -> Answer:
+        headers = {"User-Agent": USER_AGENT, "Accept": "*/*", "Accept-Encoding": "gzip"}
+        if str(request.url) == request.known:
+            headers |= request.conditions
+        timeout = httpx.Timeout(self._options.timeout).as_dict()
+        sent = httpx.Request("GET", request.url, headers=headers, extensions={"timeout": timeout})
         try:
-            response = client.send(client.build_request("GET", request.url, headers=dict(conditions)), stream=True)
+            response = transport.handle_request(sent)
+            response.request = sent
             try:
                 self._check_status(response)
                 redirect = response.status_code in _REDIRECTS
