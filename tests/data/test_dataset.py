@@ -5,6 +5,7 @@ import pytest
 from llmkit.data.chat import Example, Message
 from llmkit.data.dataset import DOCUMENTS, REPORT, CorpusDocument, Dataset, DatasetWriter
 from llmkit.data.drops import Drop
+from llmkit.data.schemas import Answer, ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
 from llmkit.errors import DataError, NotFoundError
 from llmkit.text.document import Document
 
@@ -15,6 +16,39 @@ TEXTS = [
 EXAMPLES = [
     Example("/a.py", "f", (Message("user", "def f(): …"), Message("assistant", "Does.")), "train", {"line": 3}),
     Example("/b.py", "g", (Message("assistant", "plain"),), "test"),
+]
+
+OTHERS: list[tuple[ExampleSchema, list[TrainingExample]]] = [
+    (
+        "label",
+        [
+            LabelExample("/a.tsv", "2", "良い 🙂", None, "1", "train"),
+            LabelExample("/a.tsv", "3", "a", "b", "no", "test", {"id": 7}),
+        ],
+    ),
+    (
+        "span",
+        [
+            SpanExample(
+                "/a.json", "data[0].paragraphs[0].qas[0]", "どこ？", "奈良と京都", (Answer("京都", 3),), "train"
+            ),
+            SpanExample("/a.json", "data[0].paragraphs[0].qas[1]", "いつ？", "奈良と京都", (), "test", {"id": "q"}),
+        ],
+    ),
+    (
+        "preference",
+        [
+            PreferenceExample("/a", "1", (Message("user", "a"),), (Message("assistant", "b"),), (), "train"),
+            PreferenceExample(
+                "/a",
+                "2",
+                (Message("system", "s"), Message("user", "a")),
+                (Message("assistant", "b"), Message("user", "c"), Message("assistant", "d")),
+                (Message("assistant", "e"),),
+                "test",
+            ),
+        ],
+    ),
 ]
 
 
@@ -45,6 +79,25 @@ def test_examples_come_back_as_they_were(tmp_path: Path) -> None:
     assert list(dataset.examples()) == EXAMPLES
     assert list(dataset.examples("test")) == EXAMPLES[1:]
     assert list(dataset.drops()) == []
+
+
+@pytest.mark.parametrize(("schema", "examples"), OTHERS)
+def test_examples_of_every_schema_come_back_as_they_were(
+    tmp_path: Path, schema: ExampleSchema, examples: list[TrainingExample]
+) -> None:
+    with DatasetWriter(tmp_path, schema) as writer:
+        for example in examples:
+            writer.example(example, example.split or "train")
+        writer.finish({"schema": schema})
+    dataset = Dataset.open(tmp_path)
+    assert dataset.schema == schema
+    assert list(dataset.examples(None, schema)) == examples  # type: ignore[call-overload]
+    assert list(dataset.examples("test", schema)) == examples[1:]  # type: ignore[call-overload]
+    with pytest.raises(DataError, match="chat examples are needed") as caught:
+        list(dataset.examples())
+    assert "--for chat" in str(caught.value.mend)
+    with pytest.raises(DataError, match="texts are needed"):
+        list(dataset.documents())
 
 
 def test_many_rows_are_written_in_groups_and_read_in_order(tmp_path: Path) -> None:

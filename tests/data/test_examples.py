@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -167,3 +168,15 @@ def test_a_split_that_is_given_is_kept() -> None:
     held = hold_out(given_split, SplitOptions())
     assert list(held.examples) == given_split
     assert not held.missing
+
+
+def test_rows_that_are_all_named_train_still_have_some_held_out() -> None:
+    named = [replace(example, split="train") for example in examples([f"question {n}" for n in range(30)])]
+    held = hold_out(named, SplitOptions(validation=0.2, test=0.0))
+    assert {example.split for example in held.examples} == {"train", "validation"}
+
+
+def test_the_split_a_row_names_is_read_with_it(tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n}", "completion": "a", "split": "test" if n else "train"} for n in range(3)]
+    found = read_examples([jsonl(tmp_path / "train.jsonl", *rows, {"prompt": "x", "completion": "y"})])
+    assert [example.split for example in found.examples] == ["train", "test", "test", None]

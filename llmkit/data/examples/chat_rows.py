@@ -20,7 +20,14 @@ SHAREGPT_ROLES: Mapping[str, Role] = {
     "model": "assistant",
 }
 _TOOL_ROLES = frozenset({"tool", "function", "function_call", "function_response", "observation"})
-_PROMPT_FIELDS = (("prompt", "completion"), ("prompt", "response"), ("question", "answer"), ("input", "output"))
+_PROMPT_FIELDS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("question", "response"),
+    ("input", "output"),
+)
+_SYSTEM_FIELDS = ("system", "system_prompt")
 _INSTRUCTION_FIELDS = (("input", "output"), ("context", "response"))
 """Beside `instruction`: those of alpaca, and those of dolly (databricks-dolly-15k)."""
 
@@ -48,8 +55,18 @@ def chat_examples(fields: Fields, form: str, place: Place) -> Iterator[Example]:
         if fields.get(name):
             raise BadRowError("tool_use", f"it has '{name}', and calls of tools cannot be represented")
     messages = tuple(_MESSAGES_OF[form](fields))
+    if form != "text":
+        messages = with_system(fields, messages)
     check_turns(messages, plain_text=form == "text")
     yield Example(place.source, place.record, messages, place.split_of(fields), meta_of(fields))
+
+
+def with_system(fields: Fields, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The messages after the system's, where a row has that in a field of its own and they do not begin with one."""
+    name = next((name for name in _SYSTEM_FIELDS if fields.get(name)), None)
+    if name is None or (messages and messages[0].role == "system"):
+        return messages
+    return (Message("system", text_of(fields[name], f"'{name}'")), *messages)
 
 
 def messages_of(turns: object, field: str) -> Iterator[Message]:
@@ -136,8 +153,6 @@ def _from_messages(fields: Fields) -> Iterator[Message]:
 
 
 def _from_sharegpt(fields: Fields) -> Iterator[Message]:
-    if isinstance(fields.get("system"), str) and fields["system"]:
-        yield Message("system", text_of(fields["system"], "'system'"))
     yield from messages_of(fields["conversations"], "conversations")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from llmkit.data.chat import Message, Role
-from llmkit.data.examples.chat_rows import check_filled, check_order, messages_of
+from llmkit.data.examples.chat_rows import check_filled, check_order, messages_of, with_system
 from llmkit.data.examples.fields import BadRowError, Fields, Place, first_of, meta_of, text_of
 from llmkit.data.schemas import PreferenceExample
 
@@ -45,7 +45,11 @@ def preference_examples(fields: Fields, form: str, place: Place) -> Iterator[Pre
         if given and _last_of_user(given) != _last_of_user(prompt):
             raise BadRowError("different_prompts", f"'{name}' is not what 'chosen' and 'rejected' begin with")
     else:
-        prompt, better, worse = given, _answer(chosen, "'chosen'"), _answer(rejected, "'rejected'")
+        # After "Assistant:" comes a space that is no part of the answer.
+        trim = name is not None and isinstance(fields[name], str) and _is_transcript(str(fields[name]))
+        prompt, better, worse = given, _answer(chosen, "'chosen'", trim), _answer(rejected, "'rejected'", trim)
+    if prompt:
+        prompt = with_system(fields, prompt)
     _check(prompt, better, worse)
     split, meta = place.split_of(fields), meta_of(fields)
     yield PreferenceExample(place.source, place.record, prompt, better, worse, split, meta)
@@ -63,7 +67,7 @@ def _answers(fields: Fields, form: str) -> tuple[object, object]:
     return (second, first) if int(str(better)) else (first, second)
 
 
-def _prompt(fields: Fields, name: str) -> tuple[Message, ...]:
+def _prompt(fields: Fields, name: str) -> Conversation:
     value = fields[name]
     if isinstance(value, list):
         messages = list(messages_of(value, name))
@@ -74,18 +78,16 @@ def _prompt(fields: Fields, name: str) -> tuple[Message, ...]:
             messages.pop()
     else:
         messages = [Message("user", text_of(value, f"'{name}'"))]
-    system = fields.get("system")
-    if isinstance(system, str) and system and not (messages and messages[0].role == "system"):
-        messages.insert(0, Message("system", text_of(system, "'system'")))
     return tuple(messages)
 
 
-def _answer(value: object, where: str) -> tuple[Message, ...]:
+def _answer(value: object, where: str, trim: bool) -> Conversation:
     if isinstance(value, list):
         return tuple(messages_of(value, where.strip("'")))
     if isinstance(value, dict):
         return tuple(messages_of([value], where.strip("'")))
-    return (Message("assistant", text_of(value, where).strip("\n")),)
+    text = text_of(value, where)
+    return (Message("assistant", text.strip() if trim else text),)
 
 
 def _whole_conversations(chosen: object, rejected: object) -> bool:
