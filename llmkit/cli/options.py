@@ -22,7 +22,10 @@ def parameters(config: type[Config]) -> list[inspect.Parameter]:
 def _parameter(leaf: Leaf) -> inspect.Parameter:
     kind: Any = leaf.item_type
     help_text = leaf.help
-    if kind not in (int, float, bool) and not leaf.choices:
+    if leaf.many and leaf.choices:
+        kind = str  # Typer knows no lists of choices; the config checks them
+        help_text = f"{help_text[:-1]}: {', '.join(leaf.choices)}."
+    elif kind not in (int, float, bool) and not leaf.choices:
         kind = str
     annotation = list[kind] if leaf.many else kind
     if leaf.traits.argument is not None:

@@ -10,6 +10,7 @@ last component of the path (`--rank`), unique within a command.
 
 from __future__ import annotations
 
+import keyword
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ class Config(BaseModel):
     """Base of every option group: immutable, and an unknown key is an error."""
 
     # Validators are built at first use: `--help` needs none, and building them costs it a third of its time.
-    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, populate_by_name=True)
 
     panel: ClassVar[str | None] = None
     """Heading under which help lists the options that this class declares."""
@@ -87,7 +88,7 @@ class Leaf:
     @property
     def parameter(self) -> str:
         """The last component as a Python name: unique within a command."""
-        return self.path[-1]
+        return _attribute(self.path[-1])
 
     @property
     def help(self) -> str:
@@ -124,12 +125,12 @@ class Leaf:
         """What `config` holds for this option."""
         value: Any = config
         for name in self.path:
-            value = getattr(value, name)
+            value = getattr(value, _attribute(name))
         return value
 
     def variable(self, command: str) -> str:
         """Its environment variable: `LLMKIT_` + command + last component, as in `LLMKIT_PRETRAIN_STEPS`."""
-        return f"LLMKIT_{command}_{self.parameter}".replace("-", "_").upper()
+        return f"LLMKIT_{command}_{self.path[-1]}".replace("-", "_").upper()
 
 
 @cache
@@ -147,9 +148,19 @@ def leaves(config: type[Config]) -> tuple[Leaf, ...]:
     return found
 
 
+def fields_by_name(config: type[Config]) -> dict[str, FieldInfo]:
+    """The fields of a config under the names that users give them."""
+    return {field.alias or name: field for name, field in config.model_fields.items()}
+
+
+def recorded(config: Config) -> dict[str, Any]:
+    """All values under the names that users give them, JSON-ready."""
+    return config.model_dump(mode="json", by_alias=True)
+
+
 def identity(config: Config) -> dict[str, Any]:
     """The part of a config that decides what is made, JSON-ready: two equal identities make the same thing."""
-    values = config.model_dump(mode="json")
+    values = recorded(config)
     for leaf in leaves(type(config)):
         if not leaf.traits.keyed:
             section = values
@@ -161,7 +172,8 @@ def identity(config: Config) -> dict[str, Any]:
 
 def _walk(config: type[Config], prefix: tuple[str, ...]) -> Iterator[Leaf]:
     for name, owner in _in_reading_order(config).items():
-        field, path = config.model_fields[name], (*prefix, name)
+        field = config.model_fields[name]
+        path = (*prefix, field.alias or name)
         if isinstance(field.annotation, type) and issubclass(field.annotation, Config):
             yield from _walk(field.annotation, path)
         else:
@@ -178,6 +190,11 @@ def _in_reading_order(config: type[Config]) -> dict[str, type[Config]]:
     owners = [owner for owner in config.__mro__ if issubclass(owner, Config)]
     declared = {name: owner for owner in owners for name in owner.__annotations__ if name in config.model_fields}
     return dict(sorted(declared.items(), key=lambda item: owners.index(item[1])))
+
+
+def _attribute(name: str) -> str:
+    """The Python name of an option: `for` is a keyword, so its field is `for_`, with the alias `for`."""
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def _without_none(annotation: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from llmkit.config.base import Config, Leaf, leaves
+from llmkit.config.base import Config, Leaf, fields_by_name, leaves
 from llmkit.config.document import Path_, Yaml, load_yaml
 from llmkit.config.problems import Problem, raise_problems, translate, unknown
 from llmkit.errors import ConfigError, closest
@@ -189,9 +189,10 @@ def _flatten(  # noqa: PLR0913  # one recursive walk that fills two collections
     for name, value in node.items():
         here = (*path, str(name))
         where = yaml.where((*at, *here))
-        field = config.model_fields.get(str(name))
+        fields = fields_by_name(config)
+        field = fields.get(str(name))
         if field is None:
-            siblings = [".".join((*path, known)) for known in config.model_fields]
+            siblings = [".".join((*path, known)) for known in fields]
             elsewhere = [leaf.key for leaf in leaves(config)] if not path else []
             problems.append(unknown(".".join(here), [*siblings, *elsewhere], where))
         elif isinstance(field.annotation, type) and issubclass(field.annotation, Config):

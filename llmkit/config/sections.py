@@ -64,6 +64,20 @@ class PrivacyOptions(Config):
     )
 
 
+class LimitOptions(Config):
+    """What reading one file may cost. A file that costs more is dropped, and the run goes on."""
+
+    seconds: float = option(60.0, "Most seconds that a parser may take for a document.", gt=0, keyed=False)
+    memory: float = option(2.0, "Most GiB of memory that a parser may take.", gt=0, keyed=False)
+
+
+class WebOptions(Config):
+    """How pages are fetched where an input is a URL, a sitemap or a feed."""
+
+    rate: float = option(1.0, "Requests per second to one host, at most.", gt=0, keyed=False)
+    max_pages: int = option(1000, "Pages that are fetched, at most.", ge=1)
+
+
 class DedupOptions(Config):
     """Which duplicates are dropped."""
 

@@ -13,8 +13,10 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from llmkit.data.chat import Example
+from llmkit.data.document_table import COLUMNS as DOCUMENT_COLUMNS
+from llmkit.data.document_table import document_of, document_row
 from llmkit.data.drops import Drop
-from llmkit.data.example_tables import TABLES, example_row, meta_json
+from llmkit.data.example_tables import TABLES, example_row
 from llmkit.data.schemas import ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
 from llmkit.data.split import Split
 from llmkit.errors import DataError, NotFoundError
@@ -47,7 +49,7 @@ def _strings(*names: str) -> pa.Schema:
 
 
 _COLUMNS: Mapping[str, pa.Schema] = {
-    DOCUMENTS: _strings("id", "source", "record", "media", "text", "split", "cluster", "meta"),
+    DOCUMENTS: DOCUMENT_COLUMNS,
     **{table.name: table.columns for table in TABLES.values()},
     DROPS: _strings("id", "source", "record", "step", "reason", "detail"),
 }
@@ -86,17 +88,12 @@ class DatasetWriter:
         self._drops = _Table(folder / DROPS)
 
     def document(self, document: Document, split: Split, cluster: str) -> None:
-        row = {
-            "id": document.id,
-            "source": document.source,
-            "record": document.record,
-            "media": document.media,
-            "text": document.text,
-            "split": split,
-            "cluster": cluster,
-            "meta": meta_json(document.meta),
-        }
-        self._rows.add(row, len(document.text))
+        """A document that went through no steps."""
+        self.document_row({**document_row(document, {}, document.digest[:16]), "split": split, "cluster": cluster})
+
+    def document_row(self, row: Mapping[str, Any]) -> None:
+        """A document as `document_row` of the document table gives it, with its split and cluster."""
+        self._rows.add(row, len(row["text"]))
 
     def example(self, example: TrainingExample, split: Split) -> None:
         self._rows.add({**example_row(example), "split": split}, example.characters)
@@ -189,10 +186,7 @@ class Dataset:
         """
         self.require("text")
         for row in self._rows(DOCUMENTS, split):
-            document = Document(
-                row["source"], row["text"], media=row["media"], record=row["record"], meta=json.loads(row["meta"])
-            )
-            yield CorpusDocument(document, row["split"], row["cluster"])
+            yield CorpusDocument(document_of(row), row["split"], row["cluster"])
 
     @overload
     def examples(self, split: Split | None = None, schema: Literal["chat"] = "chat") -> Iterator[Example]: ...
@@ -216,6 +210,10 @@ class Dataset:
         table = TABLES[schema]
         for row in self._rows(table.name, split):
             yield table.example(row)
+
+    def row(self, document_id: str) -> dict[str, Any] | None:
+        """The row of a document, or None if it is not in the set."""
+        return next((row for row in self._rows(DOCUMENTS, None) if row["id"] == document_id), None)
 
     def drops(self) -> Iterator[Drop]:
         for row in self._rows(DROPS, None):

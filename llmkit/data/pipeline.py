@@ -1,197 +1,225 @@
-"""From files to a dataset: read, clean, deduplicate, split; every document is either in it or among its drops."""
+"""From files to a dataset: each document through the steps, all of them compared, what is left split and written."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal, cast
 
-from llmkit.config.sections import SplitOptions
-from llmkit.data.clean import Rule
+from llmkit.config.sections import DedupOptions, SplitOptions
 from llmkit.data.collect import Collected
-from llmkit.data.dataset import DatasetWriter
-from llmkit.data.dedup import Clusters, Dropped, Sketch, find_duplicates
-from llmkit.data.drops import Drop
+from llmkit.data.dataset import DatasetResult, DatasetWriter
+from llmkit.data.decontamination.lookup import EvalGrams
+from llmkit.data.decontamination.step import contamination_report
+from llmkit.data.documents import DocumentsWriter
 from llmkit.data.engine import ordered_map
-from llmkit.data.prepare import PreparedFile, PrepareOptions, lost_file, prepare_file
-from llmkit.data.split import SPLITS, Split, Splits, split_clusters
-from llmkit.data.spool import Spool
-from llmkit.errors import DataError
+from llmkit.data.prepare import PrepareOptions, step_names
+from llmkit.data.selection import Selection, SelectOptions, cluster_report, select
+from llmkit.data.shardfile import ShardSet
+from llmkit.data.shards import Shard, plan_shards
+from llmkit.data.shardwork import ShardDone, ShardJob, lost_shard, unreadable, work_shard
+from llmkit.data.skew import summary
+from llmkit.data.split import SPLITS
+from llmkit.data.tally import Tally, waterfall
+from llmkit.errors import DataError, NotFoundError
+from llmkit.registry.disk import writing
 from llmkit.reporting.reporter import Reporter
-from llmkit.text.document import Document
 
 _WORTH_WORKERS = 16 << 20
 """Bytes of input below which worker processes cost more time to start (0.7 s) than they save (at some 6 MB/s)."""
 
-_FRAGILE_SUFFIXES = frozenset({".pdf", ".docx"})
-"""Their parsers are native code, and a broken file may take the whole process down: better a worker's than ours."""
+SHARDS, SCRATCH = "shards", "scratch"
+CONTAMINATION = "contamination.json"
+"""Which items of evaluation sets were met in the text, and whether the documents that hold them were dropped."""
+
+RunShards = Callable[[ShardJob, Sequence[Shard]], Iterator[ShardDone]]
+"""Does shards, in any order; yields each as it is done."""
 
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """`drop_duplicates`: which duplicates are dropped. Clusters are found in any case, as the split needs them."""
+    """All that decides what the dataset holds."""
 
     prepare: PrepareOptions = field(default_factory=PrepareOptions)
-    drop_duplicates: Dropped = "near"
-    similarity: float = 0.8
+    dedup: DedupOptions = field(default_factory=DedupOptions)
     split: SplitOptions = field(default_factory=SplitOptions)
     seed: int = 0
+    strict: bool = False
 
 
 @dataclass(frozen=True)
-class DatasetResult:
-    """What a build made. `report` is the content of report.json; `missing` the splits that got nothing."""
+class Engine:
+    """Who does the work: it changes nothing about the result."""
 
-    rows: Mapping[Split, int]
-    missing: Sequence[Split]
-    report: Mapping[str, object]
+    workers: int = 1
+    kind: Literal["local", "ray"] = "local"
 
 
 def build_corpus(
-    collected: Collected, out: Path, options: CorpusOptions, *, workers: int, reporter: Reporter
+    collected: Collected, out: Path, options: CorpusOptions, *, work: Path, engine: Engine, reporter: Reporter
 ) -> DatasetResult:
-    """Make a dataset of texts in the folder `out`. The result does not depend on the number of workers.
+    """Make a dataset of texts in the folder `out`. The result does not depend on the engine.
+
+    Args:
+        work: a folder that survives an interruption: shards that are done in it are not done again.
 
     Raises:
-        DataError: if no document is left; it says what they were dropped for.
-        StorageError: if `out` cannot be written.
+        DataError: if no document is left; it says what they were dropped for. If a document cannot be read, and the
+            options are strict.
+        StorageError: if `out` or `work` cannot be written.
+        RunError: a worker process died.
     """
-    with DatasetWriter(out, "text") as writer, Spool(out / ".spool") as spool:
-        tally = _Tally()
-        sketches = _prepare(collected, options, workers, reporter, _Sinks(writer, spool, tally))
-        if not spool:
+    shards = prepare_shards(collected, options, work=work, engine=engine, reporter=reporter)
+    tally = Tally()
+    for drop in collected.drops:
+        tally.dropped(drop)
+    for counts in shards.tallies():
+        tally.merge(counts)
+    if not len(shards):
+        raise _nothing_left(collected, tally)
+    scratch = _fresh(work / SCRATCH)
+    chosen = SelectOptions(options.dedup, options.prepare.decontaminate, options.split, options.seed)
+    selection = select(shards, scratch, chosen, workers=engine.workers, reporter=reporter)
+    with DatasetWriter(out, "text") as writer:
+        for drop in (*collected.drops, *shards.drops()):
+            writer.drop(drop)
+        documents = DocumentsWriter(shards, selection, writer, tally, options.prepare)
+        with reporter.progress("writing documents", len(shards), unit="documents") as progress:
+            documents.write(progress)
+        if not any(counts["documents"] for counts in documents.splits.values()):
             raise _nothing_left(collected, tally)
-        clusters = find_duplicates(sketches, lambda index: spool[index].text, threshold=options.similarity)
-        kept = _without_duplicates(spool, clusters, options.drop_duplicates, writer, tally)
-        splits = _split(spool, kept, clusters, options)
-        with reporter.progress("writing documents", len(kept), unit="documents") as progress:
-            for index in kept:
-                document, split = spool[index], splits.of[clusters.ids[index]]
-                writer.document(document, split, clusters.ids[index])
-                tally.split(split, document.text)
-                progress.advance()
-        report = tally.report(collected, splits)
+        report = _report(collected, options, shards, selection, documents, tally)
+        if (grams := options.prepare.grams) is not None:
+            report["contamination"] = _contamination(out, grams, options.prepare, documents)
         writer.finish(report)
-    return DatasetResult({split: tally.splits[split]["documents"] for split in SPLITS}, splits.missing, report)
+    rows = {split: documents.splits[split]["documents"] for split in SPLITS}
+    return DatasetResult(rows, selection.missing, report)
 
 
-@dataclass(frozen=True)
-class _Sinks:
-    writer: DatasetWriter
-    spool: Spool
-    tally: _Tally
+def prepare_shards(
+    collected: Collected,
+    options: CorpusOptions,
+    *,
+    work: Path,
+    engine: Engine,
+    reporter: Reporter,
+    part: tuple[int, int] | None = None,
+) -> ShardSet:
+    """Do the shards that are not done yet.
 
-    def take(self, prepared: PreparedFile) -> list[Sketch]:
-        self.tally.read(prepared)
-        for drop in prepared.drops:
-            self.writer.drop(drop)
-            self.tally.drop(drop)
-        for each in prepared.documents:
-            self.spool.append(each.document)
-            self.tally.cleaned(each.document, each.changes)
-        return [each.sketch for each in prepared.documents]
+    Args:
+        part: `(i, n)` does every n-th shard from the i-th on (1-based), for the jobs of an array; the set that is
+            returned then holds those alone.
 
-
-def _prepare(
-    collected: Collected, options: CorpusOptions, workers: int, reporter: Reporter, sinks: _Sinks
-) -> list[Sketch]:
-    sketches: list[Sketch] = []
-    fragile = any(file.path.suffix.lower() in _FRAGILE_SUFFIXES for file in collected.files)
-    workers = workers if fragile or collected.bytes >= _WORTH_WORKERS else 1
-    work = partial(prepare_file, options.prepare)
-    with reporter.progress("reading and cleaning", collected.bytes, unit="B") as progress:
-        for prepared in ordered_map(work, collected.files, workers=workers, lost=lost_file):
-            sketches += sinks.take(prepared)
-            progress.advance(prepared.size)
-    return sketches
-
-
-def _without_duplicates(
-    spool: Spool, clusters: Clusters, dropped: Dropped, writer: DatasetWriter, tally: _Tally
-) -> list[int]:
-    """The indices of the documents that stay; the others are recorded, each with the document it repeats."""
-    kept: list[int] = []
-    for index, original in enumerate(clusters.original):
-        exact = clusters.exact[index]
-        if original is None or dropped == "none" or (dropped == "exact" and not exact):
-            kept.append(index)
-            continue
-        document, first = spool[index], spool[original]
-        place = f"{first.source} (record {first.record})" if first.record else first.source
-        reason, what = ("exact_duplicate", "the same text as") if exact else ("near_duplicate", "nearly the text of")
-        drop = Drop(document.source, "dedup", reason, f"{what} {place}", document.record)
-        writer.drop(drop)
-        tally.drop(drop)
-        tally.duplicate(document)
-    return kept
+    Raises:
+        As `build_corpus`.
+    """
+    if options.strict and collected.drops:
+        raise unreadable(collected.drops[0])
+    shards = plan_shards(collected.files)
+    if part is not None:
+        shards = shards[part[0] - 1 :: part[1]]
+    folder = work / SHARDS
+    folder.mkdir(parents=True, exist_ok=True)
+    job = ShardJob(folder, options.prepare, lines=options.dedup.repeated_lines > 0, strict=options.strict)
+    todo = [shard for shard in shards if not (folder / shard.name).is_dir()]
+    done = sum(shard.size for shard in shards) - sum(shard.size for shard in todo)
+    with reporter.progress("reading and cleaning", done + sum(s.size for s in todo), unit="B", done=done) as progress:
+        for each in _runner(engine)(job, todo):
+            progress.advance(each.size)
+    return ShardSet([folder / shard.name for shard in shards])
 
 
-def _split(spool: Spool, kept: Sequence[int], clusters: Clusters, options: CorpusOptions) -> Splits:
-    sizes: Counter[str] = Counter()
-    for index in kept:
-        sizes[clusters.ids[index]] += len(spool[index].text)
-    return split_clusters(sizes, options.split, options.seed)
+def require_shards(collected: Collected, work: Path) -> None:
+    """Check that every shard is done, as the merge of an array's parts asks for.
+
+    Raises:
+        NotFoundError: some are missing; it says how many.
+    """
+    shards = plan_shards(collected.files)
+    missing = [shard for shard in shards if not (work / SHARDS / shard.name).is_dir()]
+    if missing:
+        raise NotFoundError(
+            f"{len(missing)} of {len(shards)} shards are not done: {', '.join(shard.name for shard in missing[:5])}"
+            + (" …" if len(missing) > 5 else ""),
+            where=str(work / SHARDS),
+            mend="let all parts end (the same command with --shard 1/n to --shard n/n), then merge; "
+            "or leave --shard out, and this run does what is missing",
+        )
 
 
-class _Tally:
-    """What goes into the report: documents and characters after each step, drops by reason, changes by rule."""
+def _runner(engine: Engine) -> RunShards:
+    if engine.kind == "ray":
+        from llmkit.data.ray_engine import run_with_ray
 
-    def __init__(self) -> None:
-        self.splits: dict[Split, Counter[str]] = {split: Counter() for split in SPLITS}
-        self._steps: dict[str, Counter[str]] = {step: Counter() for step in ("read", "clean", "dedup")}
-        self._drops: dict[str, Counter[str]] = defaultdict(Counter)
-        self._changed: dict[Rule, Counter[str]] = defaultdict(Counter)
-        self.first_drop: Drop | None = None
-
-    def read(self, prepared: PreparedFile) -> None:
-        self._steps["read"] += Counter(documents=prepared.read_documents, characters=prepared.read_characters)
-
-    def cleaned(self, document: Document, changes: Mapping[Rule, int]) -> None:
-        count = Counter(documents=1, characters=len(document.text))
-        self._steps["clean"] += count
-        self._steps["dedup"] += count
-        for rule, times in changes.items():
-            self._changed[rule] += Counter(documents=1, changes=times)
-
-    def duplicate(self, document: Document) -> None:
-        self._steps["dedup"] -= Counter(documents=1, characters=len(document.text))
-
-    def drop(self, drop: Drop) -> None:
-        self.first_drop = self.first_drop or drop
-        self._drops[drop.step][drop.reason] += 1
-
-    def split(self, split: Split, text: str) -> None:
-        self.splits[split] += Counter(documents=1, characters=len(text), bytes=len(text.encode("utf-8")))
-
-    def reasons(self) -> str:
-        counts = sum(self._drops.values(), Counter[str]())
-        return ", ".join(f"{count} {reason.replace('_', ' ')}" for reason, count in counts.most_common())
-
-    def report(self, collected: Collected, splits: Splits) -> dict[str, object]:
-        return {
-            "schema": "text",
-            "steps": [
-                {"step": "collect", "files": len(collected.files), "bytes": collected.bytes},
-                *({"step": step, **count} for step, count in self._steps.items()),
-            ],
-            "skipped": dict(sorted(collected.skipped.items())),
-            "drops": {step: dict(sorted(reasons.items())) for step, reasons in self._drops.items()},
-            "changes": {rule: dict(count) for rule, count in sorted(self._changed.items())},
-            "splits": {
-                split: {name: count[name] for name in ("documents", "characters", "bytes")}
-                for split, count in self.splits.items()
-            },
-            "missing_splits": list(splits.missing),
-        }
+        return run_with_ray
+    return partial(_run_here, engine.workers)
 
 
-def _nothing_left(collected: Collected, tally: _Tally) -> DataError:
-    drop = tally.first_drop
-    because = f"; '{drop.source}' was dropped: {drop.detail}" if drop else ""
+def _run_here(workers: int, job: ShardJob, shards: Sequence[Shard]) -> Iterator[ShardDone]:
+    worth = sum(shard.size for shard in shards) >= _WORTH_WORKERS
+    yield from ordered_map(partial(work_shard, job), shards, workers=workers if worth else 1, lost=lost_shard, batch=1)
+
+
+def _report(
+    collected: Collected,
+    options: CorpusOptions,
+    shards: ShardSet,
+    selection: Selection,
+    documents: DocumentsWriter,
+    tally: Tally,
+) -> dict[str, object]:
+    after = ["dedup"]
+    after += ["lines"] if selection.lines is not None else []
+    after += ["decontaminate"] if options.prepare.decontaminate.against else []
+    counts = tally.to_json()
+    steps = waterfall(counts.pop("steps"), ["read", *step_names(options.prepare), *after])
+    report: dict[str, object] = {
+        "schema": "text",
+        "steps": [{"step": "collect", "files": len(collected.files), "bytes": collected.bytes}, *steps],
+        "skipped": dict(sorted(collected.skipped.items())),
+        **counts,
+        "pii_mode": options.prepare.privacy.pii,
+        **documents.contents.to_json(),
+        "clusters": cluster_report(shards, selection.clusters),
+        "skew": summary(documents.contents.terms),
+        "splits": {
+            split: {name: count[name] for name in ("documents", "characters", "bytes")}
+            for split, count in documents.splits.items()
+        },
+        "missing_splits": list(selection.missing),
+    }
+    return report
+
+
+def _contamination(
+    out: Path, grams: EvalGrams, options: PrepareOptions, documents: DocumentsWriter
+) -> dict[str, object]:
+    """Record the evaluation items that were met, and return the counts of them by set."""
+    found = contamination_report(grams, documents.contaminated)
+    record = {"documents": options.decontaminate.contaminated, **found}
+    with writing(out):
+        text = json.dumps(record, ensure_ascii=False, indent=1) + "\n"
+        (out / CONTAMINATION).write_text(text, encoding="utf-8")
+    sets = cast("Mapping[str, Mapping[str, object]]", found["sets"])
+    return {name: {key: value for key, value in counts.items() if key != "hits"} for name, counts in sets.items()}
+
+
+def _fresh(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _nothing_left(collected: Collected, tally: Tally) -> DataError:
+    first = next((samples[0] for samples in tally.samples.values() if samples), None)
+    because = f"; '{first['source']}' was dropped: {first['detail']}" if first else ""
     return DataError(
         f"no text is left of {len(collected.files)} files ({tally.reasons()})",
-        where=drop.source if drop else None,
+        where=first["source"] if first else None,
         mend=f"name files that hold text, or change what is asked of them{because}",
     )

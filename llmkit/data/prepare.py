@@ -7,12 +7,13 @@ from dataclasses import dataclass, field, replace
 
 from llmkit.config.sections import CleanOptions, DecontaminateOptions, LanguageOptions, PrivacyOptions, QualityOptions
 from llmkit.data.clean import clean
-from llmkit.data.decontaminate import DecontaminateStep, EvalGrams
+from llmkit.data.decontamination.lookup import EvalGrams
+from llmkit.data.decontamination.step import DecontaminateStep
 from llmkit.data.drops import Drop
 from llmkit.data.language import LanguageStep
 from llmkit.data.places import carry_places
-from llmkit.data.privacy import PrivacyStep
-from llmkit.data.quality import QualityStep
+from llmkit.data.privacy.step import PrivacyStep
+from llmkit.data.quality.rules import QualityStep
 from llmkit.data.readers.base import ReadOptions
 from llmkit.data.skew import count_terms
 from llmkit.data.steps import Passed
@@ -93,8 +94,7 @@ def last_facts(document: Document, options: PrepareOptions) -> Mapping[str, obje
     """What is found out about a document that got through: the evaluation items in it, the terms it uses."""
     facts: dict[str, object] = {}
     if options.grams is not None:
-        checked = DecontaminateStep(options.grams, options.decontaminate)(document)
-        facts.update(checked.facts if isinstance(checked, Passed) else {})
+        facts.update(DecontaminateStep(options.grams)(document).facts)
     if terms := count_terms(document.text):
         facts["terms"] = terms
     return facts

@@ -18,21 +18,18 @@ from pyarrow import ipc
 
 from llmkit.data.clusters import Hashes
 from llmkit.data.dedup import BANDS, Sketch
+from llmkit.data.document_table import COLUMNS as DOCUMENT_COLUMNS
+from llmkit.data.document_table import document_row
 from llmkit.data.drops import Drop
 from llmkit.registry.disk import sync_tree, writing
 from llmkit.text.document import Document
 
 DOCUMENTS, HASHES, LINES, DROPS, TALLY = "documents.arrow", "hashes.u64", "lines.u64", "drops.jsonl", "tally.json"
 
-COLUMNS = pa.schema(
-    [
-        *((name, pa.string()) for name in ("id", "source", "record", "media", "text", "language", "digest", "origin")),
-        ("pages", pa.list_(pa.int64())),
-        ("line_map", pa.list_(pa.int64())),
-        ("meta", pa.string()),
-        ("facts", pa.string()),
-    ]
-)
+_WITHOUT = ("split", "cluster")
+COLUMNS = pa.schema([*(field for field in DOCUMENT_COLUMNS if field.name not in _WITHOUT), ("origin", pa.string())])
+"""A dataset's columns but for those that are decided later, and where the document comes from, for the report."""
+
 _BATCH_ROWS = 256
 _BATCH_CHARS = 2 << 20
 _OPEN_SHARDS = 8
@@ -66,30 +63,13 @@ class ShardWriter:
         self._chars = 0
 
     def add(self, row: Row, sketch: Sketch, lines: np.ndarray | None) -> None:
-        document = row.document
-        language = row.facts.get("language")
-        self._rows.append(
-            {
-                "id": document.id,
-                "source": document.source,
-                "record": document.record,
-                "media": document.media,
-                "text": document.text,
-                "language": language if isinstance(language, str) else "",
-                "digest": row.digest,
-                "origin": row.origin,
-                "pages": document.pages,
-                "line_map": [number for pair in document.line_map for number in pair],
-                "meta": compact_json(document.meta),
-                "facts": compact_json({name: fact for name, fact in row.facts.items() if name != "language"}),
-            }
-        )
+        self._rows.append({**document_row(row.document, row.facts, row.digest), "origin": row.origin})
         high, low = int.from_bytes(sketch.exact[:8], "big"), int.from_bytes(sketch.exact[8:], "big")
         with writing(self._final):
             self._hashes.write(np.asarray([high, low, *sketch.bands], dtype="<u8").tobytes())
             if lines is not None:
                 self._lines.write(lines.astype("<u8").tobytes())
-        self._chars += len(document.text)
+        self._chars += len(row.document.text)
         if len(self._rows) >= _BATCH_ROWS or self._chars >= _BATCH_CHARS:
             self._flush()
 
@@ -140,7 +120,7 @@ class ShardSet:
         self._open: dict[int, _Batches] = {}
 
     def __len__(self) -> int:
-        return self.starts[-1]
+        return int(self.starts[-1])
 
     def __getstate__(self) -> dict[str, object]:
         return {"folders": self.folders, "starts": self.starts, "_open": {}}
@@ -218,8 +198,3 @@ class _Batches:
 
 def _uint64(path: Path) -> np.ndarray:
     return np.memmap(path, dtype="<u8", mode="r") if path.stat().st_size else np.zeros(0, dtype=np.uint64)
-
-
-def compact_json(value: Mapping[str, object]) -> str:
-    """JSON as the dataset's columns hold it: the same text for the same value."""
-    return json.dumps(dict(value), ensure_ascii=False, sort_keys=True, default=str)

@@ -1,7 +1,7 @@
-"""The work on one shard, done by one process: read its files, take each document through the steps, write what is left.
+"""The work on one shard, done by one process: read its files, take documents through the steps, write what is left.
 
-This is the part that runs on all cores, and on all machines: by our own worker processes, in the jobs of an array, or as
-tasks of a Ray cluster.
+This is the part that runs on all cores, and on all machines: by our own worker processes, in the jobs of an array, or
+as tasks of a Ray cluster.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from llmkit.data.dedup import line_hashes, sketch
 from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
 from llmkit.data.prepare import PrepareOptions, Step, facts_of, last_facts, prepare, steps_of
-from llmkit.data.privacy import redact
+from llmkit.data.privacy.step import analyzer_for, replaced
 from llmkit.data.shardfile import Row, ShardWriter
 from llmkit.data.shards import Shard, origin, read_unit
 from llmkit.data.tally import EXCERPT_CHARS, Tally, excerpt
@@ -126,7 +126,8 @@ class _Worker:
         """The beginning of a text, without personal data where those are to be kept out."""
         beginning = text[: 2 * EXCERPT_CHARS]
         if self._job.options.privacy.pii in ("replace", "drop"):
-            beginning = redact(beginning, self._job.options.privacy)
+            matches = analyzer_for(self._job.options.privacy)(beginning, code=False)
+            beginning = replaced(beginning, matches)
         return excerpt(beginning)
 
 

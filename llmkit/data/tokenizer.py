@@ -1,12 +1,13 @@
-"""Training a byte-level BPE tokenizer that any objective can use, saved so that plain `AutoTokenizer` loads it."""
+"""Training a tokenizer that any objective can use, saved so that plain `AutoTokenizer` loads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from llmkit.data.segments import segments
@@ -22,9 +23,16 @@ SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))
 """Stand for the spans that T5's objective takes out."""
 
 RESERVED = (END_OF_TEXT, PAD, MASK, CLS, SEP, TURN_START, TURN_END, *SENTINELS)
-"""The special tokens, with the ids 0, 1, 2 … in this order. Byte-level BPE knows every text, so there is no unk."""
+"""The special tokens, with the ids 0, 1, 2 … in this order. What works on bytes knows every text and needs no unk."""
+
+UNKNOWN = "<|unk|>"
+"""Stands for what a WordPiece vocabulary cannot spell; comes after the reserved tokens, and only there."""
+
+Algorithm = Literal["bpe", "wordpiece", "unigram"]
 
 SMALLEST_VOCABULARY = len(RESERVED) + 256 + 1
+_LONGEST_WORD = 200
+_SMALLEST_ALPHABET = 100
 
 # Llama 3's pre-tokenisation (https://huggingface.co/meta-llama/Meta-Llama-3-8B, tokenizer.json), itself that of
 # OpenAI's cl100k_base: digits in threes, line ends apart from indentation. On Python source it makes 3% fewer tokens
@@ -61,12 +69,16 @@ class TrainedTokenizer:
         return self.vocab_size < self.wanted
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TrainedTokenizer:
-    """Train a byte-level BPE tokenizer; the same texts in the same order give the same tokenizer.
+def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm = "bpe") -> TrainedTokenizer:
+    """Train a tokenizer; the same texts in the same order give the same tokenizer.
+
+    `bpe` (Sennrich et al. 2016, on bytes as GPT-2's) and `unigram` (Kudo 2018, on bytes too) can spell any text and
+    give it back to the letter. `wordpiece` is BERT's: words and punctuation, white space lost, rare characters unknown.
 
     Args:
         texts: the documents of the train split, and of no other.
         vocab_size: all tokens, reserved ones included.
+        algorithm: how the vocabulary is chosen.
 
     Raises:
         UsageError: if `vocab_size` does not even hold the reserved tokens and the 256 bytes.
@@ -77,21 +89,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TrainedTokenizer:
             f"a vocabulary of {vocab_size} cannot hold {len(RESERVED)} reserved tokens, 256 bytes and one merge",
             mend=f"ask for at least {SMALLEST_VOCABULARY}",
         )
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.Sequence(
-        [
-            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
-            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-        ]
-    )
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocab_size,
-        special_tokens=[AddedToken(token, special=True, normalized=False) for token in RESERVED],
-        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
-        min_frequency=2,
-        show_progress=False,
-    )
+    core, trainer = _UNTRAINED[algorithm](vocab_size)
     pieces = _Counted(texts)
     core.train_from_iterator(pieces, trainer)
     if not pieces.count:
@@ -107,8 +105,69 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> TrainedTokenizer:
         extra_special_tokens=[TURN_START, TURN_END, *SENTINELS],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
+        **({"unk_token": UNKNOWN} if algorithm == "wordpiece" else {}),
     )
     return TrainedTokenizer(tokenizer, core.get_vocab_size(), vocab_size)
+
+
+def _bpe(vocab_size: int) -> tuple[Tokenizer, Any]:
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=_special(RESERVED),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        min_frequency=2,
+        show_progress=False,
+    )
+    return _on_bytes(models.BPE()), trainer
+
+
+def _unigram(vocab_size: int) -> tuple[Tokenizer, Any]:
+    trainer = trainers.UnigramTrainer(
+        vocab_size=vocab_size,
+        special_tokens=_special(RESERVED),
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    return _on_bytes(models.Unigram()), trainer
+
+
+def _wordpiece(vocab_size: int) -> tuple[Tokenizer, Any]:
+    core = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
+    core.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
+    # Runs of one script: Japanese writes no spaces, and a sentence is no word.
+    core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.UnicodeScripts()])
+    core.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=_special((*RESERVED, UNKNOWN)),
+        limit_alphabet=max(_SMALLEST_ALPHABET, vocab_size // 4),
+        min_frequency=2,
+        show_progress=False,
+    )
+    return core, trainer
+
+
+_UNTRAINED: Mapping[Algorithm, Callable[[int], tuple[Tokenizer, Any]]] = {
+    "bpe": _bpe,
+    "wordpiece": _wordpiece,
+    "unigram": _unigram,
+}
+
+
+def _on_bytes(model: Any) -> Tokenizer:
+    core = Tokenizer(model)
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_PATTERN), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    return core
+
+
+def _special(names: Iterable[str]) -> list[AddedToken]:
+    return [AddedToken(token, special=True, normalized=False) for token in names]
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

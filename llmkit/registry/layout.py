@@ -24,6 +24,8 @@ MANIFEST = "manifest.json"
 TOMBSTONE = "removed.json"
 """A removed artifact's manifest: its number is never given again, and lineage still leads through it."""
 CACHE_RECORD = "cache.json"
+DOWNLOAD_AREA = "downloads"
+"""The part of the cache that holds copies of what was fetched; each is kept while it is asked for."""
 BUILD_PREFIX = ".build-"
 TRASH_PREFIX = ".trash-"
 
@@ -62,6 +64,10 @@ class Layout:
     @property
     def cache(self) -> Path:
         return self.home / "cache"
+
+    @property
+    def downloads(self) -> Path:
+        return self.cache / DOWNLOAD_AREA
 
     @property
     def work(self) -> Path:

@@ -192,6 +192,10 @@ class Registry:
         """The directory that keeps a run's checkpoints until the block ends normally. See workspace.workspace."""
         return workspace.workspace(self.layout, key, restart=restart)
 
+    def shared_workspace(self, key: str, part: str) -> AbstractContextManager[Path]:
+        """The same directory for one of several processes; see `workspace.shared_workspace`."""
+        return workspace.shared_workspace(self.layout, key, part)
+
     def cached(self, area: str, key: str, *, sources: Sequence[str], build: Callable[[Path], None]) -> Path:
         """A complete cache directory, built now if need be. See workspace.cached."""
         return workspace.cached(self.layout, area, key, sources=sources, build=build)

@@ -46,6 +46,25 @@ def workspace(layout: Layout, key: str, *, restart: bool = False) -> Iterator[Pa
             discard(folder, layout.work)
 
 
+@contextmanager
+def shared_workspace(layout: Layout, key: str, part: str) -> Iterator[Path]:
+    """The directory of the run with this reuse key, for one of several processes that each do a part of it.
+
+    Each part is held by one process at a time; what it leaves is for the run that puts the parts together.
+
+    Raises:
+        BusyError: the same part is being done in another process.
+        StorageError: the home cannot be written to, or the disk fills while the block runs.
+    """
+    layout.prepare()
+    folder = layout.work / check_name(key)
+    with held(layout.lock("work", f"{key}-{check_name(part)}"), what=f"part {part} of this run", wait=False):
+        with writing(folder):
+            folder.mkdir(exist_ok=True)
+        with lending(folder):
+            yield folder
+
+
 def cached(layout: Layout, area: str, key: str, *, sources: Sequence[str], build: Callable[[Path], None]) -> Path:
     """The directory `cache/AREA/KEY`, built by `build(empty folder)` if it is not there, and then complete.
 

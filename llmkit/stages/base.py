@@ -13,14 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
-from llmkit.config.base import identity, option
+from llmkit.config.base import identity, option, recorded
 from llmkit.config.resolve import Resolved
 from llmkit.config.sections import Seeded
 from llmkit.errors import GateError
 from llmkit.reporting.blocks import Block
-from llmkit.reporting.reporter import Reporter
+from llmkit.reporting.reporter import Reporter, Silent
 
 if TYPE_CHECKING:  # `--help` imports this module, and needs nothing of the registry
     from llmkit.registry.artifact import Artifact, DataSchema, Draft, InputRef, Kind
@@ -39,6 +39,7 @@ class StageConfig(Seeded):
 
 
 C = TypeVar("C", bound=StageConfig)
+C_contra = TypeVar("C_contra", bound=StageConfig, contravariant=True)
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,12 @@ class Outcome:
     device: str | None = None
 
 
+class Fetch(Protocol[C_contra]):
+    """See `Stage.fetch`."""
+
+    def __call__(self, cfg: C_contra, registry: Registry, reporter: Reporter, *, offline: bool) -> Any: ...
+
+
 @dataclass(frozen=True)
 class Stage(Generic[C]):
     """One command.
@@ -116,7 +123,7 @@ class Stage(Generic[C]):
     Attributes:
         version: raised when the same config and inputs would now make something else; older results are then stale.
         config: its options.
-        inputs: resolves what it takes; raises before anything is imported or done.
+        inputs: resolves what it takes, from the config and the registry; raises before anything is imported or done.
         run: does the work below `ctx.work`.
         default_name: the artifact's name where none is given; None where the command then makes no artifact.
         show: the result's payload as blocks for people; the same for a fresh and for a reused result.
@@ -126,13 +133,17 @@ class Stage(Generic[C]):
         deliver: writes what the options ask for outside the registry, for a reused result too.
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
         renamable: whether a finished result can be reused under another name; an index's name is its store's.
+        fetch: brings here what is not on this machine, before the inputs are resolved; `inputs` is handed what it
+            returns. Offline, it uses what earlier runs fetched.
+        part: which part of the work this run does, where several runs share one result; None for all of it. A part
+            publishes nothing, and leaves what it did for the run that makes the whole.
     """
 
     name: str
     version: int
     kind: Kind
     config: type[C]
-    inputs: Callable[[C, Registry], Inputs]
+    inputs: Callable[..., Inputs]
     run: Callable[[C, Inputs, Context], Outcome]
     default_name: Callable[[C, Inputs], str | None]
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
@@ -142,6 +153,8 @@ class Stage(Generic[C]):
     partners: Mapping[Kind, str] = field(default_factory=dict)
     resumable: bool = False
     renamable: bool = True
+    fetch: Fetch[C] | None = None
+    part: Callable[[C], str | None] = lambda cfg: None
     kind_of: Callable[[C], Kind] | None = None
     """The kind, where it depends on the options (a full fine-tuning makes a model, not an adapter)."""
 
@@ -220,15 +233,18 @@ class Plan:
     found: Sequence[Artifact] = ()
 
 
-def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode) -> Plan:
+def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode, reporter: Reporter | None = None) -> Plan:
     """Resolve the inputs and say whether a finished result answers.
+
+    Args:
+        reporter: hears of what is fetched; without one, nothing is fetched.
 
     Raises:
         LlmkitError: an input is not there or not usable.
     """
     from llmkit.registry.digests import reuse_key
 
-    inputs = stage.inputs(cfg, registry)
+    inputs = stage.inputs(cfg, registry, *_fetched(stage, cfg, registry, reporter))
     name = cfg.name or stage.default_name(cfg, inputs)
     names = stage.names(cfg, name) if name is not None else {}
     for kind, each in names.items():
@@ -253,7 +269,7 @@ def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter
         LlmkitError: anything that stops it; whatever was published before is intact.
     """
     started = datetime.now(UTC)
-    planned = plan(stage, resolved.config, registry, mode)
+    planned = plan(stage, resolved.config, registry, mode, reporter)
     result = _reused(stage, resolved.config, planned, registry, started)
     if result is None:
         result = _run(stage, resolved, planned, Run(registry, reporter, mode, started))
@@ -284,7 +300,7 @@ def _reused(stage: Stage[C], cfg: C, planned: Plan, registry: Registry, started:
 
 def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Result:
     published: list[Artifact] = []
-    with _workspace(planned, run) as work:
+    with _workspace(planned, run, stage.part(resolved.config)) as work:
         outcome = stage.run(resolved.config, planned.inputs, Context(run.registry, run.reporter, work))
         for made in outcome.made if planned.name is not None else ():
             draft = _draft(stage, resolved, planned, run, (outcome, made))
@@ -306,10 +322,18 @@ def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Res
     )
 
 
-def _workspace(planned: Plan, run: Run) -> AbstractContextManager[Path]:
+def _fetched(stage: Stage[C], cfg: C, registry: Registry, reporter: Reporter | None) -> tuple[Any, ...]:
+    if stage.fetch is None:
+        return ()
+    return (stage.fetch(cfg, registry, reporter or Silent(), offline=reporter is None),)
+
+
+def _workspace(planned: Plan, run: Run, part: str | None) -> AbstractContextManager[Path]:
     """What makes an artifact works where an interruption leaves it; what only answers needs no registry to write to."""
     if planned.name is None:
         return _scratch()
+    if part is not None:
+        return run.registry.shared_workspace(planned.key, part)
     return run.registry.workspace(planned.key, restart=run.mode.restart)
 
 
@@ -330,7 +354,7 @@ def _draft(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run, resu
         command=stage.name,
         stage_version=stage.version,
         key=planned.key,
-        config=resolved.config.model_dump(mode="json"),
+        config=recorded(resolved.config),
         given=resolved.given,
         inputs=tuple(planned.inputs.refs()),
         git=git_state(Path.cwd()),

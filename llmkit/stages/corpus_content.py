@@ -199,11 +199,15 @@ def _reference(reference: Mapping[str, Any]) -> list[Block]:
         if rows:
             found.append(Table(("", "this set", "reference"), rows, title, frozenset({1, 2})))
     for key, title in (("over", "Tokens this set has more of"), ("under", "Tokens this set has less of")):
-        tokens = [(row["token"], row["z"], row["set"], row["reference"]) for row in reference.get(key, [])]
+        tokens = [(row["token"], f"{row['z']:.1f}", *map(_rate, _pair(row))) for row in reference.get(key, [])]
         if tokens:
             head = ("token", "z score", "per million here", "in the reference")
             found.append(Table(head, tokens, title, frozenset({1, 2, 3})))
     return found
+
+
+def _rate(per_million: float) -> str:
+    return number(round(per_million)) if per_million >= 100 else f"{per_million:.1f}"
 
 
 def _pair(row: Mapping[str, Any]) -> tuple[Any, Any]:

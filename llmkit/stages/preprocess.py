@@ -1,25 +1,41 @@
-"""`llmkit preprocess`: from files to clean, deduplicated, split documents, a tokenizer and encoded tokens."""
+"""`llmkit preprocess`: from a folder of anything to clean, deduplicated, split data, with a tokenizer and tokens."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmkit.config.base import option
-from llmkit.config.sections import CleanOptions, SplitOptions
+from llmkit.config.sections import (
+    CleanOptions,
+    DecontaminateOptions,
+    DedupOptions,
+    LanguageOptions,
+    LimitOptions,
+    PrivacyOptions,
+    QualityOptions,
+    SplitOptions,
+    WebOptions,
+)
 from llmkit.errors import UsageError
 from llmkit.registry.refs import RegistryRef, parse_input
-from llmkit.reporting.blocks import Block, Line, Table
-from llmkit.stages import models
+from llmkit.stages import corpus, models, trainingset
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage
-from llmkit.stages.sources import FilesConfig, collect_files, name_from_inputs
-from llmkit.stages.tokens import cached_tokens
+from llmkit.stages.dataset_pages import write_pages
+from llmkit.stages.sources import (
+    Fetched,
+    FilesConfig,
+    as_inputs,
+    collect_files,
+    fetch,
+    find_datasets,
+    name_from_inputs,
+    named_files,
+)
 
 if TYPE_CHECKING:
-    from llmkit.data.dataset import Dataset
     from llmkit.registry.store import Registry
+    from llmkit.reporting.reporter import Reporter
 
 TRAIN, NONE = "train", "none"
 
@@ -27,161 +43,133 @@ TRAIN, NONE = "train", "none"
 class PreprocessConfig(FilesConfig):
     """Options of `llmkit preprocess`."""
 
+    inputs: tuple[str, ...] = option(
+        ...,
+        "Files, folders, globs, archives, URLs, sitemaps, feeds, - (standard input), hf:ORG/NAME, a dataset, "
+        "or python:PACKAGE.",
+        argument="INPUT",
+        min_length=1,
+    )
+    for_: Literal["text", "chat", "label", "span", "preference"] = option(
+        "text", "What it is for: text to pretrain on, or examples to fine-tune on.", alias="for"
+    )
     reader: Literal["auto", "docstrings"] = option(
         "auto", "auto: by each file's content; docstrings: from a dataset's Python functions to fine-tuning pairs."
     )
-    clean: CleanOptions = CleanOptions()
-    duplicates: Literal["near", "exact", "none"] = option("near", "Which duplicates are dropped.")
-    similarity: float = option(0.8, "Jaccard similarity from which documents are near-duplicates.", gt=0, le=1)
-    split: SplitOptions = SplitOptions()
-    tokenizer: str = option(TRAIN, "train: a byte-level BPE on the train split; none; or a tokenizer's reference.")
+    id_field: str | None = option(None, "Field that holds a record's id; else its line or row.")
+    strict: bool = option(False, "Stop at the first document or row that cannot be used.")
+    tokenizer: str = option(TRAIN, "train: one on the train split; none; or a tokenizer's reference.")
+    algorithm: Literal["bpe", "wordpiece", "unigram"] = option("bpe", "Of a trained tokenizer; bpe is byte-level.")
     vocab_size: int = option(8000, "Tokens of a trained vocabulary, reserved ones included.", ge=364)
-    workers: int = option(0, "Processes that read files; 0: as many as cores.", ge=0, keyed=False)
+    reference: str | None = option(None, "A dataset of texts to compare with in the report.")
+    clean: CleanOptions = CleanOptions()
+    language: LanguageOptions = LanguageOptions()
+    quality: QualityOptions = QualityOptions()
+    privacy: PrivacyOptions = PrivacyOptions()
+    dedup: DedupOptions = DedupOptions()
+    decontaminate: DecontaminateOptions = DecontaminateOptions()
+    split: SplitOptions = SplitOptions()
+    web: WebOptions = WebOptions()
+    limits: LimitOptions = LimitOptions()
+    workers: int = option(0, "Processes; 0: as many as cores.", ge=0, keyed=False)
+    engine: Literal["local", "ray"] = option(
+        "local", "Who does the work: our processes, or Ray (an extra).", keyed=False
+    )
+    shard: str | None = option(
+        None, "i/n: only the i-th of n parts, for the jobs of an array; merge: put the parts together.", keyed=False
+    )
 
 
-def inputs(cfg: PreprocessConfig, registry: Registry) -> Inputs:
-    """Files, or one dataset of texts for the docstrings reader; and a tokenizer where one is named."""
-    named = Inputs() if cfg.tokenizer in (TRAIN, NONE) else models.find_tokenizer(cfg.tokenizer, registry)
+def fetch_inputs(cfg: PreprocessConfig, registry: Registry, reporter: Reporter, *, offline: bool) -> Fetched:
+    """What is not on this machine, or comes from a pipe."""
+    return fetch(cfg.inputs, cfg.web, registry, reporter, offline=offline)
+
+
+def inputs(cfg: PreprocessConfig, registry: Registry, fetched: Fetched | None = None) -> Inputs:
+    """Files and datasets; evaluation sets to keep out, a tokenizer, a dataset to compare with, where they are named."""
+    found = Inputs() if cfg.tokenizer in (TRAIN, NONE) else models.find_tokenizer(cfg.tokenizer, registry)
     if cfg.reader == "docstrings":
-        ref = parse_input(cfg.inputs[0]) if len(cfg.inputs) == 1 else None
-        if not isinstance(ref, RegistryRef):
-            raise UsageError(
-                "--reader docstrings reads one dataset of texts",
-                mend="make one first: `llmkit preprocess FILES... --name corpus`, then give `corpus`",
-            )
-        data = registry.resolve(ref, "dataset")
-        models.require_schema(data, "text")
-        return named.joined(Inputs({"data": data}))
-    return named.joined(Inputs(raw={"files": collect_files(cfg, registry)}))
+        return found.joined(_one_dataset(cfg, registry))
+    if cfg.reference is not None:
+        reference = registry.resolve(cfg.reference, "dataset")
+        models.require_schema(reference, "text")
+        found = found.joined(Inputs({"reference": reference}))
+    if cfg.decontaminate.against:
+        found = found.joined(Inputs(raw={"against": named_files(cfg.decontaminate.against, registry)}))
+    datasets = find_datasets(cfg.inputs, registry)
+    for artifact in datasets.values():
+        models.require_schema(artifact, "text")
+    files = collect_files(cfg, registry, corpus.with_datasets(fetched or Fetched(), datasets))
+    return found.joined(as_inputs(datasets)).joined(Inputs(raw={"files": files}))
 
 
 def default_name(cfg: PreprocessConfig, found: Inputs) -> str:
-    """The dataset's name with `-pairs`, or the first input's."""
-    return f"{found.artifacts['data'].name}-pairs" if "data" in found.artifacts else name_from_inputs(cfg)
+    """The dataset's name with `-pairs` or `-clean`, or the first input's."""
+    if "data" in found.artifacts:
+        return f"{found.artifacts['data'].name}-{'pairs' if cfg.reader == 'docstrings' else 'clean'}"
+    return name_from_inputs(cfg)
 
 
 def run(cfg: PreprocessConfig, found: Inputs, ctx: Context) -> Outcome:
     """Build the dataset; then, unless told otherwise, a tokenizer, and the tokens of the one with the other."""
-    from llmkit.data.dataset import Dataset
-
-    folder = _fresh(ctx.work / "dataset")
-    schema: Literal["text", "chat"] = "chat" if cfg.reader == "docstrings" else "text"
-    report = _pairs(cfg, found, folder, ctx) if schema == "chat" else _corpus(cfg, found, folder, ctx)
-    dataset = Dataset.open(folder)
-    made = [Made("dataset", folder, schema=schema)]
-    metrics: dict[str, object] = {"splits": report["splits"]}
-    payload: dict[str, Any] = {"report": report}
-    if cfg.tokenizer == TRAIN and schema == "text":
-        tokenizer_folder = _fresh(ctx.work / "tokenizer")
-        metrics["vocabulary"] = _train_tokenizer(cfg, dataset, tokenizer_folder, ctx)
-        made.insert(
-            0, Made("tokenizer", tokenizer_folder, suffix="-tokenizer", metrics={"vocabulary": metrics["vocabulary"]})
-        )
-    else:
-        named = models.folder(found, "tokenizer")
-        if named is None or schema != "text":
-            return Outcome(made, metrics, payload)
-        tokenizer_folder = named
-    if schema == "text":
-        tokens = cached_tokens(ctx, dataset, tokenizer_folder)
-        metrics["tokens"] = payload["tokens"] = {split: count.tokens for split, count in tokens.counts.items()}
+    part = corpus.parse_part(cfg.shard)
+    if cfg.reader == "docstrings" or cfg.for_ != "text":
+        if part is not None:
+            raise UsageError("--shard is for texts", mend="leave it out: examples are read in one go")
+        return trainingset.build(cfg, found, ctx)
+    if isinstance(part, corpus.Part):
+        return corpus.prepare_part(cfg, found, ctx, part)
+    built = corpus.build(cfg, found, ctx, merge=part is not None)
+    made = [Made("dataset", built.folder, schema="text")]
+    metrics: dict[str, object] = {"splits": built.report["splits"]}
+    payload: dict[str, Any] = {"report": built.report}
+    tokenizer = models.folder(found, "tokenizer")
+    if cfg.tokenizer == TRAIN:
+        trained = corpus.train_tokenizer(cfg, built.dataset, ctx)
+        tokenizer = trained.folder
+        metrics["vocabulary"] = trained.vocabulary
+        made.insert(0, Made("tokenizer", tokenizer, suffix="-tokenizer", metrics={"vocabulary": trained.vocabulary}))
+    if tokenizer is not None:
+        metrics["tokens"] = payload["tokens"] = corpus.count_tokens(built.dataset, tokenizer, ctx)
+    write_pages(cfg, found, built.folder, built.report, payload.get("tokens", {}))
     return Outcome(made, metrics, payload)
-
-
-def show(payload: Mapping[str, Any]) -> Sequence[Block]:
-    """What came in, what was dropped and why, and what each split holds."""
-    report = payload["report"]
-    unit = "examples" if report["schema"] == "chat" else "documents"
-    steps = [
-        (step["step"], step.get("files"), step.get("bytes"), step.get(unit), step.get("characters"))
-        for step in report["steps"]
-    ]
-    tokens = payload.get("tokens", {})
-    splits = [(name, count[unit], count["characters"], tokens.get(name)) for name, count in report["splits"].items()]
-    drops = [
-        (step, reason.replace("_", " "), count)
-        for step, reasons in report["drops"].items()
-        for reason, count in reasons.items()
-    ]
-    drops += [("skipped", reason.replace("_", " "), count) for reason, count in report["skipped"].items()]
-    blocks: list[Block] = [Table(("after", "files", "bytes", unit, "characters"), steps, "", frozenset({1, 2, 3, 4}))]
-    if drops:
-        blocks.append(Table(("left out by", "because", "count"), drops, "", frozenset({2})))
-    blocks.append(Table(("split", unit, "characters", "tokens"), splits, "", frozenset({1, 2, 3})))
-    missing = report["missing_splits"]
-    if missing:
-        blocks.append(Line(f"too little text for a split of its own: {', '.join(missing)}", "dim"))
-    return blocks
 
 
 def headline(payload: Mapping[str, Any]) -> str:
     """`1,204 documents, 1,103,442 tokens`."""
+    if "part" in payload:
+        return f"part {payload['part']}"
     report = payload["report"]
-    unit = "examples" if report["schema"] == "chat" else "documents"
+    unit = "documents" if report["schema"] == "text" else "examples"
     count = sum(split[unit] for split in report["splits"].values())
     tokens = sum(payload.get("tokens", {}).values())
     return f"{count:,} {unit}" + (f", {tokens:,} tokens" if tokens else "")
 
 
-def _corpus(cfg: PreprocessConfig, found: Inputs, folder: Path, ctx: Context) -> Mapping[str, Any]:
-    from llmkit.data.pipeline import CorpusOptions, build_corpus
-    from llmkit.data.prepare import PrepareOptions
-    from llmkit.data.readers.base import ReadOptions
-
-    options = CorpusOptions(
-        prepare=PrepareOptions(ReadOptions(cfg.text_field), cfg.clean),
-        drop_duplicates=cfg.duplicates,
-        similarity=cfg.similarity,
-        split=cfg.split,
-        seed=cfg.seed,
-    )
-    workers = cfg.workers or os.cpu_count() or 1
-    built = build_corpus(found.raw["files"].value, folder, options, workers=workers, reporter=ctx.reporter)
-    if built.missing:
-        ctx.reporter.warn(f"too few documents: no {' and no '.join(built.missing)} split")
-    return built.report
-
-
-def _pairs(cfg: PreprocessConfig, found: Inputs, folder: Path, ctx: Context) -> Mapping[str, Any]:
-    from llmkit.data.dataset import Dataset
-    from llmkit.data.pairs import build_docstring_pairs
-    from llmkit.data.readers.docstrings import DocstringOptions
-
-    corpus = Dataset.open(found.artifacts["data"].path)
-    workers = cfg.workers or os.cpu_count() or 1
-    return build_docstring_pairs(corpus, folder, DocstringOptions(), workers=workers, reporter=ctx.reporter).report
-
-
-def _train_tokenizer(cfg: PreprocessConfig, dataset: Dataset, folder: Path, ctx: Context) -> int:
-    from llmkit.data.tokenizer import save_tokenizer, train_tokenizer
-
-    texts = (each.document.text for each in dataset.documents("train"))
-    with ctx.reporter.progress("training the tokenizer") as bar:
-        trained = train_tokenizer(texts, cfg.vocab_size)
-        bar.advance(1, vocabulary=trained.vocab_size)
-    if trained.clipped:
-        ctx.reporter.warn(f"the text gives a vocabulary of {trained.vocab_size}; {trained.wanted} were asked for")
-    save_tokenizer(trained.tokenizer, folder)
-    return trained.vocab_size
-
-
-def _fresh(folder: Path) -> Path:
-    """An empty place for what an interrupted run may have left half done."""
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
-    return folder
+def _one_dataset(cfg: PreprocessConfig, registry: Registry) -> Inputs:
+    ref = parse_input(cfg.inputs[0]) if len(cfg.inputs) == 1 else None
+    if not isinstance(ref, RegistryRef):
+        raise UsageError(
+            "--reader docstrings reads one dataset of texts",
+            mend="make one first: `llmkit preprocess FILES... --name corpus`, then give `corpus`",
+        )
+    data = registry.resolve(ref, "dataset")
+    models.require_schema(data, "text")
+    return Inputs({"data": data})
 
 
 STAGE = Stage(
     name="preprocess",
-    version=1,
+    version=2,
     kind="dataset",
     config=PreprocessConfig,
     inputs=inputs,
     run=run,
     default_name=default_name,
-    show=show,
+    show=corpus.show,
     headline=headline,
     partners={"tokenizer": "-tokenizer"},
+    resumable=True,
+    fetch=fetch_inputs,
+    part=lambda cfg: part.name if isinstance(part := corpus.parse_part(cfg.shard), corpus.Part) else None,
 )

@@ -1,16 +1,26 @@
-"""Files as the input of a command: which options choose them, how they are found, and what to call what is made."""
+"""What commands read: which options choose it, how it is found or fetched, and what to call what is made of it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.config.base import option
-from llmkit.registry.refs import slug
-from llmkit.stages.base import Raw, StageConfig
+from llmkit.registry.refs import RegistryRef, parse_input, slug
+from llmkit.stages.base import Inputs, Raw, StageConfig
 
 if TYPE_CHECKING:
+    from llmkit.config.sections import WebOptions
+    from llmkit.data.collect import SourceFile
+    from llmkit.data.drops import Drop
+    from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
+    from llmkit.reporting.reporter import Reporter
+
+STDIN = "-"
 
 
 class FilesConfig(StageConfig):
@@ -29,7 +39,45 @@ class FilesConfig(StageConfig):
     )
 
 
-def collect_files(cfg: FilesConfig, registry: Registry) -> Raw:
+@dataclass(frozen=True)
+class Fetched:
+    """The files of inputs that are not files of this machine, by the input; and what could not be had of them."""
+
+    files: Mapping[str, Sequence[SourceFile]] = field(default_factory=dict)
+    drops: Sequence[Drop] = ()
+
+
+def fetch(
+    names: Sequence[str], web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool = False
+) -> Fetched:
+    """Bring URLs, standard input and data sets of the Hub into the registry's cache, so that they can be read as files.
+
+    Raises:
+        LlmkitError: as the modules that do it; a page that cannot be had is among the drops.
+    """
+    from llmkit.data.collect import kind_of_input
+
+    files: dict[str, Sequence[SourceFile]] = {}
+    drops: list[Drop] = []
+    for name in dict.fromkeys(names):
+        match kind_of_input(name):
+            case "stdin":
+                from llmkit.data.standard_input import spool_stdin
+
+                registry.layout.prepare()
+                files[name] = [spool_stdin(sys.stdin.buffer, registry.layout.downloads / "stdin")]
+            case "web":
+                files[name], missed = _from_web(name, web, registry, reporter, offline=offline)
+                drops += missed
+            case "hub":
+                from llmkit.data.hub import fetch_hub
+
+                registry.layout.prepare()
+                files[name] = fetch_hub(name, registry.layout.downloads / "hub", reporter)
+    return Fetched(files, drops)
+
+
+def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None = None) -> Raw:
     """The files that the options mean, with a digest of their names and contents; `value` is a `Collected`.
 
     Raises:
@@ -38,14 +86,72 @@ def collect_files(cfg: FilesConfig, registry: Registry) -> Raw:
     """
     from llmkit.data.collect import collect
 
-    collected = collect(cfg.inputs, include=cfg.include, exclude=cfg.exclude, homes=[registry.home])
-    digest = registry.input_digest(file.path for file in collected.files)
+    fetched = fetched or Fetched()
+    collected = collect(
+        cfg.inputs,
+        include=cfg.include,
+        exclude=cfg.exclude,
+        homes=[registry.home],
+        found=fetched.files,
+        drops=fetched.drops,
+    )
+    digest = registry.input_digest(file.path for file in collected.files if file.form == "file")
     return Raw(", ".join(cfg.inputs), digest.digest, collected)
 
 
+def named_files(names: Sequence[str], registry: Registry) -> Raw:
+    """Files that an option names (also folders and globs), with a digest of them; `value` holds their paths.
+
+    Raises:
+        NotFoundError: one is not there.
+    """
+    from llmkit.data.collect import collect
+
+    paths = [file.path for file in collect(names, homes=[registry.home]).files]
+    return Raw(", ".join(names), registry.input_digest(paths).digest, paths)
+
+
+def find_datasets(names: Sequence[str], registry: Registry) -> Mapping[str, Artifact]:
+    """The inputs that name a dataset of texts in the registry, by the input."""
+    from llmkit.data.collect import kind_of_input
+
+    found: dict[str, Artifact] = {}
+    for name in names:
+        ref = parse_input(name) if kind_of_input(name) == "registry" else None
+        if isinstance(ref, RegistryRef) and registry.versions(ref.name):
+            found[name] = registry.resolve(ref, "dataset")
+    return found
+
+
+def as_inputs(datasets: Mapping[str, Artifact]) -> Inputs:
+    """Datasets under roles of their own: `data`, `data-2`, ..."""
+    roles = ("data" if number == 1 else f"data-{number}" for number in range(1, len(datasets) + 1))
+    return Inputs(dict(zip(roles, datasets.values(), strict=True)))
+
+
 def name_from_inputs(cfg: FilesConfig) -> str:
-    """A name from the first input: a folder's or file's own, a package's."""
+    """A name from the first input: a folder's or file's own, a package's, a host's."""
     first = cfg.inputs[0]
+    if first == STDIN:
+        return "stdin"
     if first.startswith("python:"):
         return slug(first.removeprefix("python:"))
+    if "://" in first:
+        return slug(first.partition("://")[2].split("/")[0])
+    if first.startswith("hf:"):
+        return slug(first.removeprefix("hf:").replace("/", "-"))
     return slug(Path(first).expanduser().resolve().stem or "documents")
+
+
+def _from_web(
+    url: str, web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool
+) -> tuple[Sequence[SourceFile], Sequence[Drop]]:
+    from llmkit.data.web.crawl import collect_web
+    from llmkit.data.web.options import WebOptions as Limits
+
+    registry.layout.prepare()
+    limits = Limits(rate=web.rate, max_pages=web.max_pages, offline=offline)
+    collected = collect_web([url], registry.layout.downloads / "web", limits, reporter)
+    if collected.left:
+        reporter.warn(f"{collected.left} more pages of {url} were left: raise --max-pages")
+    return collected.files, collected.drops

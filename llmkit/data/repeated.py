@@ -1,0 +1,56 @@
+"""Lines that many documents share: the menus, footers and notices of the place they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from llmkit.data.dedup import line_hash
+from llmkit.data.places import carry_places
+from llmkit.text.document import Document
+
+_PARTITION = 1 << 22
+"""Line hashes counted at a time: 32 MB, and as much again to sort them."""
+
+
+@dataclass(frozen=True)
+class RepeatedLines:
+    """The hashes of the lines that occur in too many documents."""
+
+    hashes: frozenset[int]
+
+    def remove(self, document: Document) -> tuple[Document, int]:
+        """The document without them, and how many lines that were."""
+        lines = document.text.split("\n")
+        kept = [line for line in lines if line_hash(line) not in self.hashes]
+        if len(kept) == len(lines):
+            return document, 0
+        return carry_places(document, replace(document, text="\n".join(kept))), len(lines) - len(kept)
+
+
+def find_repeated(hashes: Iterable[np.ndarray], documents: int) -> RepeatedLines:
+    """The lines that occur in at least so many documents.
+
+    Args:
+        hashes: uint64 arrays in which each document's lines occur once each; iterated several times, so that a part
+            of all hashes is in memory at a time.
+        documents: the least number of documents.
+    """
+    arrays = list(hashes)
+    parts = np.uint64(max(1, -(-sum(map(len, arrays)) // _PARTITION)))
+    found: set[int] = set()
+    for part in range(int(parts)):
+        for piece in _repeated(np.concatenate([_part(each, part, parts) for each in arrays]), documents):
+            found.update(piece)
+    return RepeatedLines(frozenset(found))
+
+
+def _part(hashes: np.ndarray, part: int, parts: np.uint64) -> np.ndarray:
+    return np.asarray(hashes[hashes % parts == part]) if parts > 1 else np.asarray(hashes)
+
+
+def _repeated(hashes: np.ndarray, documents: int) -> Iterator[list[int]]:
+    values, counts = np.unique(hashes, return_counts=True)
+    yield values[counts >= documents].tolist()
