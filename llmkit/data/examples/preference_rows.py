@@ -61,10 +61,10 @@ def _answers(fields: Fields, form: str) -> tuple[object, object]:
     if "response_j" in fields:
         return fields["response_j"], fields["response_k"]
     better = fields["better_response_id"]
-    if better not in (0, 1, "0", "1") or isinstance(better, bool):
+    if isinstance(better, bool) or better not in (0, 1, "0", "1"):
         raise BadRowError("no_preference", "'better_response_id' is neither 0 nor 1")
     first, second = fields["response_0"], fields["response_1"]
-    return (second, first) if int(str(better)) else (first, second)
+    return (second, first) if better in (1, "1") else (first, second)
 
 
 def _prompt(fields: Fields, name: str) -> Conversation:

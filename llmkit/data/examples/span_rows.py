@@ -18,7 +18,7 @@ _START_FIELDS = ("answer_start", "start", "start_position")
 
 
 def span_form(fields: Fields) -> str | None:
-    if _are_objects(fields.get("paragraphs")) or _are_objects(fields.get("data")):
+    if _has(fields.get("paragraphs"), "qas") or _has(fields.get("data"), "paragraphs"):
         return "squad"
     if isinstance(fields.get("qas"), list) and "context" in fields:
         return "squad"
@@ -33,7 +33,7 @@ def has_answers(fields: Fields) -> bool:
 def span_examples(fields: Fields, form: str, place: Place) -> Iterator[SpanExample | RowDrop]:
     if form == "flat":
         yield _example(fields, fields["context"], place, place.record)
-    elif _are_objects(fields.get("data")):
+    elif _has(fields.get("data"), "paragraphs"):
         for number, article in enumerate(_list(fields["data"])):
             yield from _article(article, place, f"data[{number}]")
     elif "qas" in fields:
@@ -156,8 +156,9 @@ def _whole(value: object) -> int | None:
     return None
 
 
-def _are_objects(value: object) -> bool:
-    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
+def _has(value: object, field: str) -> bool:
+    """Whether it is a list of objects, the first of which has the field."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict) and field in value[0]
 
 
 def _list(value: object, what: str = "it") -> list[object]:

@@ -175,6 +175,21 @@ def test_the_wrong_schema_is_named_or_warned_of(tmp_path: Path) -> None:
     assert "'prompt' and 'completion'" in str(caught.value.mend)
 
 
+def test_a_set_that_teaches_nothing_is_warned_of_or_refused(tmp_path: Path) -> None:
+    reporter = Silent()
+    rows = [{"text": f"{n}", "label": "same"} for n in range(3)]
+    build(tmp_path / "a", "label", jsonl(tmp_path / "test.jsonl", *rows), reporter=reporter)
+    assert any("all examples have the same label" in warning for warning in reporter.warnings)
+    assert any("no example is there to train on" in warning for warning in reporter.warnings)
+    conflict = jsonl(tmp_path / "c.jsonl", {"text": "a", "label": 1}, {"text": "a", "label": 0})
+    with pytest.raises(DataError, match="no example to train on") as caught:
+        build(tmp_path / "b", "label", conflict)
+    assert "2 conflicting label" in str(caught.value.mend)
+    with pytest.raises(DataError, match="no example to train on") as caught:
+        build(tmp_path / "c", "label", jsonl(tmp_path / "empty.jsonl"))
+    assert "no rows" in str(caught.value.mend)
+
+
 def test_the_same_files_make_the_same_dataset_in_every_process(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", *[{"text": f"文 {n % 37}", "label": n % 5} for n in range(200)])
     code = (

@@ -103,6 +103,7 @@ def test_forms_are_counted_and_a_file_has_one(tmp_path: Path) -> None:
         ({"text": "a"}, ("chat", "text")),
         ({"messages": ROLE_TURNS, "label": 1}, ("chat", "messages")),
         ({"instruction": "a", "context": "", "response": "b"}, ("chat", "alpaca")),
+        ({"data": [{"prompt": "a", "completion": "b"}], "version": 1, "name": "n"}, None),
         ({"x": 1}, None),
     ],
 )

@@ -200,7 +200,8 @@ HUMAN = "\n\nHuman: Why?\n\nAssistant: "
         {"prompt": HUMAN, "chosen": "Because.", "rejected": "No."},
         {"prompt": "Why?", "chosen": HUMAN + "Because.", "rejected": HUMAN + "No."},
         {"question": "Why?", "response_j": "Because.", "response_k": "No."},
-        {"prompt": "Why?", "response_0": "No.", "response_1": "Because.", "better_response_id": 1},
+        {"prompt": "Why?", "response_0": "No.", "response_1": "Because.", "better_response_id": 1.0},
+        {"prompt": "Why?", "response_0": "Because.", "response_1": "No.", "better_response_id": "0"},
     ],
 )
 def test_every_way_of_writing_preferences_becomes_one(tmp_path: Path, row: dict[str, object]) -> None:
