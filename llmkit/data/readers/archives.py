@@ -145,8 +145,8 @@ def _tar(path: Path, form: Format, target: Path, budget: Budget, wanted: Wanted)
     seen: set[str] = set()
     with _tar_bytes(path, form) as raw, unpacking("the tar archive"):
         # As a stream: members come in their order, and nothing is read twice.
-        stream = cast("Any", Metered(raw, budget))
-        with tarfile.open(fileobj=stream, mode="r|") as archive:
+        stream = Metered(raw, budget)
+        with tarfile.open(fileobj=cast("Any", stream), mode="r|") as archive:
             for entry in archive:
                 budget.take_member()
                 cast("Any", archive).members.clear()  # the list it keeps for itself would grow with the archive
@@ -157,6 +157,9 @@ def _tar(path: Path, form: Format, target: Path, budget: Budget, wanted: Wanted)
                     yield refused
                     continue
                 yield _unpacked_entry(archive, entry, name, target, budget)
+        # A tar ends with blocks of zeros; Python takes one that is cut between two members for a whole one.
+        if stream.ended and any(stream.tail):
+            raise UnreadableError("parse_error", "the tar archive is damaged: its end is missing")
 
 
 def _unpacked_entry(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -18,6 +18,9 @@ SUFFIXES = {".gz": "", ".bz2": "", ".xz": "", ".zst": "", ".zstd": "", ".tgz": "
 """What each suffix of a compressed file stands for once it is unpacked."""
 
 _COPY_BYTES = 256 * 1024
+_ZSTD_READ_BYTES = 1024
+"""A block of zstd has 4 bytes at least and becomes 128 KiB at most (RFC 8878, 3.1.1.2): this becomes 32 MiB at most."""
+
 _ZSTD_WINDOW_BYTES = 1 << 31
 """The widest there is (`zstd --long=31`), as some published collections use it. Its memory fills as data does."""
 
@@ -65,12 +68,48 @@ class Budget:
             )
 
 
+class _Frames(io.RawIOBase):
+    """The content of zstd frames, one after another. (The package's own stream takes a cut frame for a whole one.)"""
+
+    def __init__(self, file: BinaryIO, new_frame: Callable[[], Any]) -> None:
+        self._file = file
+        self._new_frame = new_frame
+        self._frame: Any = None
+        self._packed = b""
+        self._ready = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._ready:
+            self._packed = self._packed or self._file.read(_ZSTD_READ_BYTES)
+            if not self._packed:
+                if self._frame is not None:
+                    raise EOFError
+                return 0
+            self._frame = self._frame or self._new_frame()
+            self._ready = memoryview(self._frame.decompress(self._packed))
+            self._packed = self._frame.unused_data if self._frame.eof else b""
+            if self._frame.eof:
+                self._frame = None
+        size = min(len(buffer), len(self._ready))
+        buffer[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
+
+
 class Metered(io.RawIOBase):
-    """A stream whose every byte comes out of a budget: also those of members that are passed over."""
+    """A stream whose every byte comes out of a budget: also those of members that are passed over.
+
+    `tail` has the last bytes that were read, and `ended` says whether there are no more.
+    """
 
     def __init__(self, inner: BinaryIO, budget: Budget) -> None:
         self._inner = inner
         self._budget = budget
+        self.tail = b""
+        self.ended = False
 
     def readable(self) -> bool:
         return True
@@ -78,6 +117,8 @@ class Metered(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = self._inner.read(len(buffer))
         self._budget.spend(len(data))
+        self.ended = not data
+        self.tail = data[-512:] or self.tail
         buffer[: len(data)] = data
         return len(data)
 
@@ -105,7 +146,7 @@ def _unpacker(file: BinaryIO, form: Format) -> BinaryIO:
             import zstandard
 
             unpacker = zstandard.ZstdDecompressor(max_window_size=_ZSTD_WINDOW_BYTES)
-            return cast("BinaryIO", unpacker.stream_reader(file, read_across_frames=True, closefd=False))
+            return io.BufferedReader(_Frames(file, unpacker.decompressobj), _COPY_BYTES)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ _MAGIC: tuple[tuple[bytes, Detected], ...] = (
 )
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 _BZIP2 = re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)")
+_ZSTD_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # what parallel compressors begin with (RFC 8878, 3.1.2)
 _TAR = Detected("tar", "application/x-tar")
 _HTML = Detected("html", "text/html")
 _JSONL = Detected("jsonl", "application/jsonl")
@@ -103,6 +104,8 @@ def _by_content(path: Path, head: bytes, suffix: str) -> Detected | None:
     if head.startswith(_ZIP_MAGIC):
         kind = office_kind(path)
         return Detected(kind, OFFICE[kind].media) if kind else Detected("zip", "application/zip")
+    if _ZSTD_SKIPPABLE.match(head):
+        return Detected("zstd", "application/zstd")
     if _BZIP2.match(head):
         return Detected("bzip2", "application/x-bzip2")
     if head[257:262] == b"ustar":

@@ -1,0 +1,51 @@
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from llmkit.data.readers.detect import HEAD_BYTES, Detected, detect
+
+ROWS = '{"text": "a"}\n\n{"text": "b"}\n'
+MAIL = "Received: from x\r\n by y\r\nFrom: a@example.com\r\nSubject: s\r\n\r\nbody\r\n"
+
+
+def detected(path: Path, content: str | bytes, fields: tuple[str, ...] | None = ("text",)) -> Detected:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return detect(path, path.read_bytes()[:HEAD_BYTES], None, fields)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form"),
+    [
+        ("nameless", ROWS, "jsonl"),
+        ("rows.txt", ROWS, "jsonl"),
+        ("rows.json", ROWS, "jsonl"),
+        ("one.json", '{"text": "a"}\n', "json"),
+        ("pretty.json", json.dumps({"a": {"b": 1}}, indent=1), "json"),
+        ("log.txt", '{"level": 1}\n{"level": 2}\n', "text"),
+        ("code.py", ROWS, "text"),
+        ("notes.md", "<html><p>x</p></html>", "text"),
+        ("page", "<!doctype html><p>x</p>", "html"),
+        ("mail.txt", MAIL, "eml"),
+        ("mail", "From a@example.com Wed May  1\n" + MAIL, "eml"),
+        ("play.txt", "From: the beginning\nto the end\n", "text"),
+        ("list.txt", "From: a\nTo: b\nCc: c\n", "text"),
+        ("mail.md", MAIL, "text"),
+        ("paper.txt", "%PDF-1.7 ...", "pdf"),
+        ("paper.pdf", "a line of a printer\n%PDF-1.7 ...", "pdf"),
+        ("crawl", "WARC/1.0\r\n", "warc"),
+        ("packed.txt", gzip.compress(b"x"), "gzip"),
+        ("bz.txt", "BZhang wrote this", "text"),
+        ("a.ipynb", "{}", "ipynb"),
+        ("a.tsv", "a\tb", "csv"),
+        ("damaged.docx", b"PK\x03\x04" + bytes(60), "zip"),
+    ],
+)
+def test_content_decides_where_the_name_says_nothing_else(tmp_path: Path, name: str, content: str, form: str) -> None:
+    assert detected(tmp_path / name, content).format == form
+
+
+def test_rows_of_any_fields_count_where_nobody_asks_for_one(tmp_path: Path) -> None:
+    chats = '{"messages": []}\n{"messages": []}\n'
+    assert detected(tmp_path / "chats.txt", chats, None).format == "jsonl"
