@@ -65,14 +65,14 @@ def print_blocks(console: Console, blocks: Iterable[Block]) -> None:
 
 def _table(block: Table) -> RichTable:
     table = RichTable(
-        title=inert(block.title) or None,
+        title=Text(inert(block.title)) if block.title else None,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
         show_header=any(block.columns),
     )
     for index, column in enumerate(block.columns):
-        table.add_column(column, justify="right" if index in block.numeric else "left", overflow="fold")
+        table.add_column(Text(inert(column)), justify="right" if index in block.numeric else "left", overflow="fold")
     for row in block.rows:
         table.add_row(*(Text(inert(number(cell))) for cell in row))
     return table

@@ -45,7 +45,7 @@ def diff_lines(before: str, after: str, context: int = CONTEXT) -> list[DiffLine
     Equal texts have no lines. Of texts beyond 5,000 lines only the first 5,000 from the first change on are compared,
     and a note says so.
     """
-    old, new = _LINE_END.split(before), _LINE_END.split(after)
+    old, new = _lines(before), _lines(after)
     same = _common_prefix(old, new)
     if same == len(old) == len(new):
         return []
@@ -83,6 +83,12 @@ def _shown(char: str) -> str:
         return f"⟨U+{ord(char):04X}⟩"
     # A combining mark alone would land on the character before it.
     return f"⟨U+{ord(char):04X}⟩" if unicodedata.combining(char) else char
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their ends; what follows the last end is a line only if there is something."""
+    lines = _LINE_END.split(text)
+    return lines if lines[-1] else lines[:-1]
 
 
 def _note(text: str) -> DiffLine:

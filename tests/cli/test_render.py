@@ -7,10 +7,11 @@ import io
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.cells import cell_len
 from rich.console import Console
 
 from llmkit.cli.render import duration, inert, number, print_blocks
-from llmkit.reporting.blocks import Block, Line, Quote, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Table, Tree
 
 
 def drawn(*blocks: Block) -> str:
@@ -61,3 +62,60 @@ def test_durations_are_said_in_the_unit_that_fits(seconds: float, words: str) ->
 )
 def test_numbers_keep_four_digits(value: object, shown: str) -> None:
     assert number(value) == shown
+
+
+def bars(width: int, *, encoding: str = "utf-8") -> list[str]:
+    block = Bars(
+        ["read", "日本語", "x" * 80], [100, 50, 1], "Documents", "", ["", "−50%", ""], [0, 50, 0], ("kept", "gone")
+    )
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    print_blocks(Console(file=out, width=width), [block])
+    out.seek(0)
+    return out.read().splitlines()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_bars_fit_the_width_they_are_given(width: int) -> None:
+    assert all(cell_len(line) <= width for line in bars(width))
+
+
+def test_bars_are_as_long_as_what_they_stand_for() -> None:
+    lines = bars(100)
+    assert lines[1].split() == ["█", "kept", "░", "gone"]
+    whole, half = lines[2], lines[3]
+    assert whole.count("█") == 2 * half.count("█")
+    assert half.count("░") == half.count("█")
+    assert lines[4][-1] in "▏▎▍▌▋▊▉█"
+
+
+def test_bars_are_plain_ascii_where_nothing_else_can_be_shown() -> None:
+    block = Bars(["a", "b"], [2, 1], rest=[0, 1])
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    print_blocks(Console(file=out, width=60), [block])
+    out.seek(0)
+    assert [line.split()[-1].strip("#.") for line in out.read().splitlines()] == ["", ""]
+
+
+def test_every_block_is_inert_on_a_terminal() -> None:
+    bad = "x\x1b[31m\u202e\x07[bold]"
+    shown = drawn(
+        Heading(bad),
+        Figures([(bad, bad, bad)]),
+        Bars([bad], [1], bad, "", [bad], [1], (bad, bad)),
+        Diff(bad, bad + "y", bad),
+        Fold(bad, [Line(bad)]),
+        Table((bad,), [(bad,)], bad),
+    )
+    assert "\u202e" not in shown
+    assert "\x07" not in shown
+    assert "\x1b[31m" not in shown
+    assert "[bold]" in shown
+
+
+def test_a_diff_shows_what_went_what_came_and_what_cannot_be_seen() -> None:
+    lines = drawn(Diff("one\u00a0two\nsame\n", "one two\nsame\n", "normalise")).splitlines()
+    assert [line.rstrip() for line in lines][:4] == ["normalise", "  - one⟨U+00A0⟩two", "  + one·two", "    same"]
+
+
+def test_a_fold_stands_open_on_a_terminal() -> None:
+    assert [line.rstrip() for line in drawn(Fold("samples", [Line("one")])).splitlines()] == ["samples", "  one"]
