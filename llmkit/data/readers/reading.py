@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,29 +32,37 @@ class Reading:
 
     def file(self, path: Path, source: str, name: str, depth: int = 0) -> Iterator[Document | Drop]:
         """The documents of the file at `path`, which is `source` to the world and is judged by `name`."""
-        try:
-            with path.open("rb") as file:
-                head = file.read(HEAD_BYTES)
-            found = detect(path, head, name, self._text_fields())
-            if found.format == "zip" or found.format == "tar":
-                yield from self._archive(path, found.format, source, depth)
-            elif found.format in COMPRESSED:
-                yield from self._compressed(path, found.format, source, name, depth)
-            else:
-                yield from self._parsed(path, found, self._readers[found.format], source, depth)
-        except UnreadableError as error:
-            yield _refusal(error, path, source)
-        except OSError as error:
-            yield Drop(source, "read", "unreadable", error.strerror or "it cannot be read")
+        empty = self._wanted is None
+        for item in self._safely(lambda: self._found(path, source, name, depth), path, source):
+            yield item
+            empty = False
+        if empty:
+            yield Drop(source, "read", "empty", "there is nothing in it")
+
+    def _found(self, path: Path, source: str, name: str, depth: int) -> Iterator[Document | Drop]:
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+        found = detect(path, head, name, self._text_fields())
+        if found.format == "zip" or found.format == "tar":
+            return self._archive(path, found.format, source, depth)
+        if found.format in COMPRESSED:
+            return self._compressed(path, found.format, source, name, depth)
+        return self._parsed(path, found, self._readers[found.format], source, depth)
 
     def range(self, path: Path, form: Format, reader: Reader, source: str) -> Iterator[Document | Drop]:
         """The documents that `reader` finds in its range of a file of records."""
+        found = Detected(form, "")  # of a row's media type only tables, which have no ranges, make use
+        yield from self._safely(lambda: self._parsed(path, found, reader, source, 0), path, source)
+
+    def _safely(
+        self, begin: Callable[[], Iterator[Document | Drop]], path: Path, source: str
+    ) -> Iterator[Document | Drop]:
+        """What `begin()` yields, and what it raises over a file that cannot be used as a drop of it."""
         try:
-            with path.open("rb") as file:
-                found = detect(path, file.read(HEAD_BYTES))
-            yield from self._parsed(path, found._replace(format=form), reader, source, 0)
+            yield from begin()
         except UnreadableError as error:
-            yield _refusal(error, path, source)
+            # A temporary path in a message would differ from run to run.
+            yield Drop(source, "read", error.reason, error.detail.replace(str(path), "the file"), pages=error.pages)
         except OSError as error:
             yield Drop(source, "read", "unreadable", error.strerror or "it cannot be read")
 
@@ -136,12 +144,6 @@ class Reading:
     def _text_fields(self) -> Collection[str]:
         field = self._options.text_field
         return (field,) if field else USUAL_TEXT_FIELDS
-
-
-def _refusal(error: UnreadableError, path: Path, source: str) -> Drop:
-    # A temporary path in a message would differ from run to run.
-    detail = error.detail.replace(str(path), "the file")
-    return Drop(source, "read", error.reason, detail, pages=error.pages)
 
 
 def _of_part(item: Document | Drop, part: Part, archive: str) -> Document | Drop:

@@ -30,9 +30,10 @@ def read_xlsx(path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
 
     with open_package(path):
         pass
-    with parsing("the workbook"), warnings.catch_warnings():
+    # As an open file, since openpyxl refuses a path by its suffix.
+    with parsing("the workbook"), path.open("rb") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # styles and extensions it does not know
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True, keep_links=False)
+        book = openpyxl.load_workbook(file, read_only=True, data_only=True, keep_links=False)
         try:
             sheets = [(sheet.title, _sheet(sheet)) for sheet in book.worksheets]
             title = book.properties.title
