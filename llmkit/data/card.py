@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -127,6 +128,14 @@ def _in_table(span: str) -> str:
     return span.replace("|", "\\|")
 
 
+def _option(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A Markdown table of escaped cells; all columns but the first are aligned right."""
     lines = [f"| {' | '.join(columns)} |", "|" + "|".join(["---"] + ["---:"] * (len(columns) - 1)) + "|"]
@@ -189,7 +198,7 @@ def _origin(facts: CardFacts) -> str:
     if facts.command:
         parts.append("Made by:\n\n" + "\n".join(f"    {line}" for line in inert(facts.command).splitlines()))
     if facts.options:
-        options = "\n".join(f"- {code(key)}: {code(str(value))}" for key, value in sorted(facts.options.items()))
+        options = "\n".join(f"- {code(key)}: {code(_option(value))}" for key, value in sorted(facts.options.items()))
         parts.append(f"Options that were given; all others had their defaults:\n\n{options}")
     if facts.packages:
         versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in sorted(facts.packages.items()))
@@ -285,15 +294,14 @@ def _limits(facts: CardFacts) -> str:
     limits: list[str] = []
     unread = report.get("scans", {})
     if unread.get("pages"):
-        limits.append(
-            f"{unread['pages']:,} pages of {unread.get('files', 0):,} files are scans without text and absent."
-        )
+        where = f"{_many(unread['pages'], 'page')} of {_many(unread.get('files', 0), 'file')}"
+        limits.append(f"Scans without text are absent: {where}.")
     unknown = report.get("languages", {}).get("und", {}).get("documents", 0)
     if unknown:
-        limits.append(f"The language of {unknown:,} documents could not be told.")
+        limits.append(f"The language of {_many(unknown, 'document')} could not be told.")
     unlicensed = report.get("licences", {}).get("unknown", {}).get("documents", 0)
     if unlicensed:
-        limits.append(f"The licence of {unlicensed:,} documents is not known: ask before you publish them.")
+        limits.append(f"The licence of {_many(unlicensed, 'document')} is not known: ask before you publish.")
     if report.get("pii_mode") not in (None, "off"):
         limits.append("Personal data are found by patterns and check digits. Names and postal addresses are not.")
     if facts.schema == "text" and not report.get("contamination"):
