@@ -86,7 +86,7 @@ def test_a_card_says_where_the_data_come_from_and_what_was_left_out() -> None:
     assert "| dedup | exact duplicate | 3 |" in card
     assert "| skipped | hidden | 2 |" in card
     assert "| read | - | 12 | 80 kB |" in card
-    assert "- `quality.rules`: `["c4"]`" in card
+    assert '- `quality.rules`: `["c4"]`' in card
     assert "    llmkit preprocess docs/ --name corpus" in card
 
 
