@@ -3,6 +3,9 @@
 A gram is the shortest run of tokens from some position on whose weight reaches that of `n` words. A word weighs
 `WORD`; a character of a script without spaces weighs `CHARACTER`, because about 2.5 such characters say what one
 English word says (translators reckon with 2 to 3). So 13 words are 33 Japanese characters, and mixed text has grams.
+
+Measured on the 1,431 passages of JaQuAD's development set (https://github.com/SkelterLabsInc/JaQuAD): 13 characters
+in a row are shared with a different article by 69 of them, 20 by 2, and 26 or 33 by none.
 """
 
 from __future__ import annotations

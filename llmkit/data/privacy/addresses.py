@@ -43,9 +43,9 @@ _NO_PASSWORD = re.compile(r"[$%{<*]|pass(?:word|wd)?\b|pwd\b|secret\b|x+\b|\.{3}
 def email_matches(text: str, *, code: bool) -> Iterator[Found]:
     """Addresses with a domain name. `name [at] domain` and quoted local parts are not looked for."""
     at = text.find("@")
-    while at > 0:
-        before, after = text[at - 1], text[at + 1 : at + 2]
-        if before.isascii() and after.isascii() and (before.isalnum() or before in "_+-") and after.isalnum():
+    while at >= 0:
+        before, after = text[max(0, at - 1) : at], text[at + 1 : at + 2]
+        if before in _LOCAL_SET and after.isascii() and after.isalnum():
             local = _LOCAL_TAIL.search(_run_before(text, at))
             domain = _DOMAIN.match(text, at + 1)
             if local and domain and _is_address(local.group(), domain.group(), code):

@@ -10,8 +10,8 @@ from llmkit.errors import ConfigError, closest
 PiiType = Literal[
     "private_key",
     "url_credentials",
-    "token",
     "api_key",
+    "token",
     "iban",
     "credit_card",
     "my_number",
