@@ -30,12 +30,13 @@ _JAVASCRIPT = "javascript"
 _LOREM_IPSUM = "lorem ipsum"
 
 # An end inside a line: the stop, what closes behind it, and a space with a capital, a figure or a caseless letter next;
-# in Japanese and Chinese the stop alone. Titles and initials are no ends. A run of stops is read from its first one
+# in Japanese and Chinese the stop alone, but for a quotation that "と" takes into its sentence. Titles and initials are
+# no ends. A run of stops is read from its first one
 # only, so that a line of a million dots takes no longer than another.
 _INNER_END = re.compile(
     r"[.!?؟۔।॥።։](?<![.!?؟۔।॥።։]{2})(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\b[A-Z]\.)"
     r"[.!?؟۔।॥።։]*+[\"'”’»)\]]*+\s++(?=[\"'“‘«(\[]*+[^\W_a-zà-öø-ÿ])"
-    r"|[。！？｡](?<![。！？｡]{2})[。！？｡]*+[」』）”’\"']*+(?=[^\s」』）])"
+    r"|[。！？｡](?<![。！？｡]{2})[。！？｡]*+[」』）”’\"']*+(?=[^\s」』）と])"
 )
 
 

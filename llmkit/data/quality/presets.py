@@ -83,10 +83,9 @@ _DUPLICATE = {
 
 RULES: Mapping[Preset, tuple[Rule, ...]] = {
     # Rae et al. 2021, appendix A.1.1 (https://arxiv.org/abs/2112.11446). 50 words of English are about 25 eojeol of
-    # Korean. A mean length of words says nothing without words; the rule of
-    # alphabetic words then looks at the share of letters among characters. It is below FineWeb2's .735 to .759 of words,
-    # because a date or a price has as many characters as figures and is one word: of JaQuAD's paragraphs 1 % have less
-    # than .7, for their dates, and none less than .6.
+    # Korean. A mean length of words says nothing without words; the rule of alphabetic words then looks at the share of
+    # letters among characters. It is below FineWeb2's .735 to .759 of words, because a date or a price is one word of
+    # many characters: of JaQuAD's paragraphs 1 % have less than .7, for their dates, and none less than .6.
     "gopher_quality": (
         Rule("min_words", "words", "least", "words", _of(50, korean=25)),
         Rule("max_words", "words", "most", "words", _of(100_000)),
