@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -23,12 +24,17 @@ TOOLS: dict[str, tuple[str, str]] = {
 }
 """Commands that are not stages: module and help."""
 
+BELOW: dict[str, tuple[str, str]] = {
+    "preprocess explain": ("llmkit.cli.explain", "Why a document is in a dataset, or is not."),
+}
+"""Commands below a stage's command, by both words."""
+
 LIFE, AROUND = "A model's life", "Around it"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv) or ["--help"]
+    arguments = _joined(list(sys.argv[1:] if argv is None else argv)) or ["--help"]
     if "--debug" not in arguments:
         # What libraries announce to programmers; their users can do nothing about it.
         warnings.simplefilter("ignore", FutureWarning)
@@ -56,6 +62,9 @@ def build_app(called: str | None = None) -> typer.Typer:
     for name, text in STAGES.items():
         function = stage_command(name) if name == called else _placeholder
         app.command(name, cls=PlainCommand, help=text, rich_help_panel=LIFE)(function)
+    if called in BELOW:
+        module, text = BELOW[called]
+        app.command(called, cls=PlainCommand, help=text, hidden=True)(import_module(module).COMMAND)
     for name, (module, text) in TOOLS.items():
         if name != called:
             app.command(name, cls=PlainCommand, help=text, rich_help_panel=AROUND)(_placeholder)
@@ -82,6 +91,16 @@ def stage_command(name: str) -> Callable[..., int]:
     command.__signature__ = signature([parameters(stage.config), FOR_STAGES])  # type: ignore[attr-defined]  # read by Typer
     command.__name__ = name.replace("-", "_")
     return command
+
+
+def _joined(arguments: list[str]) -> list[str]:
+    """The arguments with a command of two words as one, and the N of `--dry-run N` as a flag of its own."""
+    if " ".join(arguments[:2]) in BELOW:
+        arguments = [" ".join(arguments[:2]), *arguments[2:]]
+    for position, (flag, value) in enumerate(pairwise(arguments)):
+        if flag == "--dry-run" and value.isdecimal():
+            return [*arguments[: position + 1], "--sample", *arguments[position + 1 :]]
+    return arguments
 
 
 def _called(arguments: Sequence[str]) -> str | None:

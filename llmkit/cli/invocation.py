@@ -35,6 +35,7 @@ class Invocation:
     force: bool = False
     restart: bool = False
     dry_run: bool = False
+    sample: int | None = None
 
     @classmethod
     def take(cls, given: dict[str, Any]) -> Invocation:
@@ -44,9 +45,9 @@ class Invocation:
         return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-def flag(name: str, kind: Any, text: str, *names: str) -> inspect.Parameter:
+def flag(name: str, kind: Any, text: str, *names: str, hidden: bool = False) -> inspect.Parameter:
     """One flag of the panel that every command shows last."""
-    info: Any = typer.Option(*names, help=text, rich_help_panel=PANEL, show_default=False)
+    info: Any = typer.Option(*names, help=text, rich_help_panel=PANEL, show_default=False, hidden=hidden)
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -64,9 +65,10 @@ QUIET = flag("quiet", bool, "No progress; only results and errors.", "--quiet")
 DEBUG = flag("debug", bool, "Show the stack trace of an error.", "--debug")
 FORCE = flag("force", bool, "Do the work even where a finished result could be reused.", "--force")
 RESTART = flag("restart", bool, "Throw away what an interrupted run left, and begin anew.", "--restart")
-DRY_RUN = flag("dry_run", bool, "Say what would be done, and stop.", "--dry-run")
+DRY_RUN = flag("dry_run", bool, "Say what would be done, and stop; N: try preprocessing on N documents.", "--dry-run")
+SAMPLE = flag("sample", int, "The N of --dry-run N.", "--sample", hidden=True)
 
-FOR_STAGES = [RECIPE, STAGE, SET, SHOW_CONFIG, DRY_RUN, FORCE, RESTART, JSON, QUIET, DEBUG]
+FOR_STAGES = [RECIPE, STAGE, SET, SHOW_CONFIG, DRY_RUN, SAMPLE, FORCE, RESTART, JSON, QUIET, DEBUG]
 FOR_REPORTS = [JSON, DEBUG]
 
 
@@ -109,6 +111,8 @@ def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> 
 
     registry = open_registry()
     mode = Mode(force=call.force, restart=call.restart)
+    if call.sample is not None:
+        return _print_trial(stage, resolved.config, registry, call)
     if call.dry_run:
         return _print_plan(plan(stage, resolved.config, registry, mode), stage.name, as_json=call.json)
     reporter = make_reporter(quiet=call.quiet or call.json)
@@ -168,6 +172,23 @@ def print_config(resolved: Resolved[Any], *, as_json: bool) -> int:
 
     cells = [(key, shown(value) or "-", origin.where) for key, value, origin in rows]
     print_blocks(stdout_console(), [Table(("option", "value", "from"), cells)])
+    return 0
+
+
+def _print_trial(stage: Stage[Any], cfg: Any, registry: Registry, call: Invocation) -> int:
+    from llmkit.cli.console import make_reporter, stdout_console
+    from llmkit.cli.render import print_blocks
+    from llmkit.errors import UsageError
+    from llmkit.stages.base import find_inputs
+
+    if stage.trial is None or not call.sample:
+        raise UsageError("only preprocessing can be tried on a sample of documents", mend="give --dry-run alone")
+    found = find_inputs(stage, cfg, registry, make_reporter(quiet=call.quiet or call.json))
+    tried = stage.trial.run(cfg, found, call.sample)
+    if call.json:
+        print_json({"command": stage.name, "trial": tried})
+        return 0
+    print_blocks(stdout_console(), stage.trial.show(tried))
     return 0
 
 

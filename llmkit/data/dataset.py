@@ -51,7 +51,7 @@ def _strings(*names: str) -> pa.Schema:
 _COLUMNS: Mapping[str, pa.Schema] = {
     DOCUMENTS: DOCUMENT_COLUMNS,
     **{table.name: table.columns for table in TABLES.values()},
-    DROPS: _strings("id", "source", "record", "step", "reason", "detail"),
+    DROPS: _strings("id", "source", "record", "step", "reason", "detail", "of"),
 }
 
 _GROUP_ROWS = 1024
@@ -106,6 +106,7 @@ class DatasetWriter:
             "step": drop.step,
             "reason": drop.reason,
             "detail": drop.detail,
+            "of": drop.of,
         }
         self._drops.add(row, len(drop.detail))
 
@@ -217,7 +218,7 @@ class Dataset:
 
     def drops(self) -> Iterator[Drop]:
         for row in self._rows(DROPS, None):
-            yield Drop(row["source"], row["step"], row["reason"], row["detail"], row["record"])
+            yield Drop(row["source"], row["step"], row["reason"], row["detail"], row["record"], of=row.get("of") or "")
 
     def report(self) -> dict[str, object]:
         path = self.folder / REPORT

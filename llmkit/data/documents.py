@@ -96,7 +96,8 @@ class DocumentsWriter:
         size = {"documents": 1, "characters": len(row["text"]), "bytes": len(row["text"].encode("utf-8"))}
         self.splits[split].update(size)
         self.contents.terms.update(facts.get("terms", {}))
-        licence = json.loads(row["meta"]).get("license") or UNKNOWN
+        meta = json.loads(row["meta"])
+        licence = meta.get("license") or meta.get("licence") or UNKNOWN
         self.contents.add(
             size,
             {

@@ -13,10 +13,12 @@ class Drop:
 
     Attributes:
         source: file path or URI, as in `Document`.
-        step: which step dropped it: read, normalise, language, quality, privacy, dedup, decontaminate, examples.
+        step: which step dropped it: read, normalise, language, quality, privacy, dedup, lines,
+            decontaminate; of examples read, check, dedup, conflicts.
         reason: a short code to count by, such as `binary` or `near_duplicate`.
         detail: one sentence for a person; where it applies, with the line.
         record: which record of the source, as in `Document`.
+        of: the id of the document that it repeats, if it is dropped for that.
         pages: how many pages without text it is dropped for: scans.
     """
 
@@ -25,6 +27,7 @@ class Drop:
     reason: str
     detail: str = ""
     record: str = ""
+    of: str = ""
     pages: int = 0
 
     @property

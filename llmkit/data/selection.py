@@ -86,7 +86,7 @@ def duplicate_drop(shards: ShardSet, clusters: Clusters, index: int) -> Drop:
     exact = bool(clusters.exact[index])
     reason, what = ("exact_duplicate", "the same text as") if exact else ("near_duplicate", "nearly the text of")
     mine = shards.value(index, "source"), shards.value(index, "record")
-    return Drop(mine[0], "dedup", reason, f"{what} {place}", mine[1])
+    return Drop(mine[0], "dedup", reason, f"{what} {place}", mine[1], of=shards.value(original, "id"))
 
 
 def cluster_report(shards: ShardSet, clusters: Clusters) -> Mapping[str, Any]:

@@ -110,6 +110,14 @@ class Outcome:
     device: str | None = None
 
 
+@dataclass(frozen=True)
+class Trial(Generic[C]):
+    """Trying a command on a sample of its input: `run` gives the findings, JSON-ready, and `show` draws them."""
+
+    run: Callable[[C, Inputs, int], Mapping[str, Any]]
+    show: Callable[[Mapping[str, Any]], Sequence[Block]]
+
+
 class Fetch(Protocol[C_contra]):
     """See `Stage.fetch`."""
 
@@ -137,6 +145,7 @@ class Stage(Generic[C]):
             returns. Offline, it uses what earlier runs fetched.
         part: which part of the work this run does, where several runs share one result; None for all of it. A part
             publishes nothing, and leaves what it did for the run that makes the whole.
+        trial: the work tried on a sample, for `--dry-run N`.
     """
 
     name: str
@@ -155,6 +164,7 @@ class Stage(Generic[C]):
     renamable: bool = True
     fetch: Fetch[C] | None = None
     part: Callable[[C], str | None] = lambda cfg: None
+    trial: Trial[C] | None = None
     kind_of: Callable[[C], Kind] | None = None
     """The kind, where it depends on the options (a full fine-tuning makes a model, not an adapter)."""
 
@@ -244,7 +254,7 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode, reporter: Repo
     """
     from llmkit.registry.digests import reuse_key
 
-    inputs = stage.inputs(cfg, registry, *_fetched(stage, cfg, registry, reporter))
+    inputs = find_inputs(stage, cfg, registry, reporter)
     name = cfg.name or stage.default_name(cfg, inputs)
     names = stage.names(cfg, name) if name is not None else {}
     for kind, each in names.items():
@@ -322,10 +332,11 @@ def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Res
     )
 
 
-def _fetched(stage: Stage[C], cfg: C, registry: Registry, reporter: Reporter | None) -> tuple[Any, ...]:
+def find_inputs(stage: Stage[C], cfg: C, registry: Registry, reporter: Reporter | None) -> Inputs:
+    """What a command works from; without a reporter, nothing is fetched for it."""
     if stage.fetch is None:
-        return ()
-    return (stage.fetch(cfg, registry, reporter or Silent(), offline=reporter is None),)
+        return stage.inputs(cfg, registry)
+    return stage.inputs(cfg, registry, stage.fetch(cfg, registry, reporter or Silent(), offline=reporter is None))
 
 
 def _workspace(planned: Plan, run: Run, part: str | None) -> AbstractContextManager[Path]:

@@ -81,6 +81,18 @@ def parse_part(text: str | None) -> Part | str | None:
     return Part(int(match[1]), int(match[2]))
 
 
+def check_options(cfg: PreprocessConfig) -> None:
+    """Find out at once what the steps would refuse later: a language or a rule that is none, an extra that is absent.
+
+    Raises:
+        ConfigError, UnavailableError, UsageError: an option cannot be.
+    """
+    from llmkit.data.prepare import steps_of
+
+    parse_part(cfg.shard)
+    steps_of(prepare_options(cfg, Inputs()))
+
+
 def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:
     """What was fetched, and datasets of the registry as sources beside it."""
     from llmkit.data.collect import SourceFile

@@ -19,8 +19,8 @@ from llmkit.config.sections import (
 )
 from llmkit.errors import UsageError
 from llmkit.registry.refs import RegistryRef, parse_input
-from llmkit.stages import corpus, models, trainingset
-from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage
+from llmkit.stages import corpus, models, trainingset, trial
+from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, Trial
 from llmkit.stages.dataset_pages import write_pages
 from llmkit.stages.sources import (
     Fetched,
@@ -87,6 +87,7 @@ def fetch_inputs(cfg: PreprocessConfig, registry: Registry, reporter: Reporter, 
 
 def inputs(cfg: PreprocessConfig, registry: Registry, fetched: Fetched | None = None) -> Inputs:
     """Files and datasets; evaluation sets to keep out, a tokenizer, a dataset to compare with, where they are named."""
+    corpus.check_options(cfg)
     found = Inputs() if cfg.tokenizer in (TRAIN, NONE) else models.find_tokenizer(cfg.tokenizer, registry)
     if cfg.reader == "docstrings":
         return found.joined(_one_dataset(cfg, registry))
@@ -171,5 +172,6 @@ STAGE = Stage(
     partners={"tokenizer": "-tokenizer"},
     resumable=True,
     fetch=fetch_inputs,
+    trial=Trial(trial.try_out, trial.show),
     part=lambda cfg: part.name if isinstance(part := corpus.parse_part(cfg.shard), corpus.Part) else None,
 )

@@ -70,10 +70,10 @@ def fetch(
                 files[name], missed = _from_web(name, web, registry, reporter, offline=offline)
                 drops += missed
             case "hub":
-                from llmkit.data.hub import fetch_hub
+                from llmkit.data.hub import fetch_hub, parse_hub_input
 
                 registry.layout.prepare()
-                files[name] = fetch_hub(name, registry.layout.downloads / "hub", reporter)
+                files[name] = fetch_hub(parse_hub_input(name), registry.layout.downloads / "hub", reporter)
     return Fetched(files, drops)
 
 

@@ -53,9 +53,6 @@ def _files(
         seed=cfg.seed,
     )
     result = build_training_set(paths, folder, schema, options, reporter=ctx.reporter)
-    dropped = sum(sum(reasons.values()) for reasons in cast("Any", result.report["drops"]).values())
-    if dropped:
-        ctx.reporter.warn(f"{dropped} rows were dropped: drops.parquet names each, with its line and reason")
     if result.missing:
         ctx.reporter.warn(f"too few examples: no {' and no '.join(result.missing)} split")
     return result.report
