@@ -80,9 +80,9 @@ def _shown(char: str) -> str:
     if char in "\r\n" or (
         char != "\ufffd" and unicodedata.category(char) in ("Zs", "Zl", "Zp", "Cf", "Cc", "Cs", "Co")
     ):
-        return f"⟨U+{ord(char):04X}⟩"
+        return f"‹U+{ord(char):04X}›"
     # A combining mark alone would land on the character before it.
-    return f"⟨U+{ord(char):04X}⟩" if unicodedata.combining(char) else char
+    return f"‹U+{ord(char):04X}›" if unicodedata.combining(char) else char
 
 
 def _lines(text: str) -> list[str]:

@@ -136,9 +136,10 @@ def _tree(block: Tree) -> str:
 
 def _diff(block: Diff) -> str:
     lines = "".join(
-        f'<span class="{_DIFF_CLASSES.get(line.mark, "same")}">{line.mark} '
+        # The mark is outside the text's own direction: it stays at the left of an Arabic line too.
+        f'<span class="{_DIFF_CLASSES.get(line.mark, "same")}"><b>{line.mark}</b><bdi>'
         + "".join(_piece(line.mark, piece, changed) for piece, changed in line.pieces)
-        + "</span>"
+        + "</bdi></span>"
         for line in diff_lines(block.before, block.after)
     )
     caption = f"<figcaption>{isolated(block.title)}</figcaption>" if block.title else ""

@@ -46,7 +46,7 @@ figcaption{margin:0 0 4px;overflow-wrap:anywhere}
 .legend{font-size:12.5px;color:var(--soft);font-weight:400;margin-inline-start:12px}
 .legend i{display:inline-block;width:10px;height:10px;border-radius:2px;margin:0 5px 0 10px;background:var(--bar)}
 .legend i.rest{background:var(--rest)}
-svg.bars{display:block;width:100%;min-width:600px;height:auto;font-size:13px}
+svg.bars{display:block;width:100%;min-width:760px;height:auto;font-size:13px}
 svg text{fill:var(--ink);dominant-baseline:central}
 svg .label{text-anchor:end}
 svg .figure{font-variant-numeric:tabular-nums}
@@ -63,7 +63,8 @@ details>.inside{padding:2px 0 10px 16px}
 pre.diff{margin:0;padding:8px 0;background:var(--wash);border-radius:6px;font-size:12.5px;line-height:1.55;
 font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace,"Noto Sans Mono CJK JP","MS Gothic";
 white-space:pre-wrap;overflow-wrap:anywhere}
-pre.diff span{display:block;padding:0 12px 0 30px;text-indent:-18px;unicode-bidi:plaintext;text-align:left}
+pre.diff span{display:block;padding:0 12px 0 32px;text-indent:-20px}
+pre.diff b{display:inline-block;width:20px;text-indent:0;font-weight:400;color:var(--soft)}
 pre.diff .gone{background:var(--gone)}pre.diff .came{background:var(--came)}pre.diff .between{color:var(--faint)}
 pre.diff del{background:var(--gone2);text-decoration:none}pre.diff ins{background:var(--came2);text-decoration:none}
 ul.tree,ul.tree ul{list-style:none;margin:0;padding:0 0 0 18px;font-size:13.5px}

@@ -114,7 +114,7 @@ def test_every_block_is_inert_on_a_terminal() -> None:
 
 def test_a_diff_shows_what_went_what_came_and_what_cannot_be_seen() -> None:
     lines = drawn(Diff("one\u00a0two\nsame\n", "one two\nsame\n", "normalise")).splitlines()
-    assert [line.rstrip() for line in lines][:4] == ["normalise", "  - one⟨U+00A0⟩two", "  + one·two", "    same"]
+    assert [line.rstrip() for line in lines][:4] == ["normalise", "  - one‹U+00A0›two", "  + one·two", "    same"]
 
 
 def test_a_fold_stands_open_on_a_terminal() -> None:

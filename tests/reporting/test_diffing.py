@@ -54,6 +54,6 @@ def test_a_text_of_very_many_lines_ends_with_a_note_of_what_was_not_compared() -
 
 
 def test_changes_that_nobody_would_see_are_made_visible() -> None:
-    assert visible("a\u00a0b\u200b \t\r") == "a⟨U+00A0⟩b⟨U+200B⟩·→⟨U+000D⟩"
-    assert visible("が\u3099") == "が⟨U+3099⟩"
+    assert visible("a\u00a0b\u200b \t\r") == "a‹U+00A0›b‹U+200B›·→‹U+000D›"
+    assert visible("が\u3099") == "が‹U+3099›"
     assert visible("日本語 עברית") == "日本語·עברית"

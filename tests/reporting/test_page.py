@@ -167,3 +167,7 @@ def test_a_reader_of_the_dark_and_one_of_paper_are_served() -> None:
     shown = page("t", [])
     assert "prefers-color-scheme:dark" in shown
     assert "@media print" in shown
+
+
+def test_the_mark_of_a_changed_line_stands_outside_its_text() -> None:
+    assert '<span class="gone"><b>-</b><bdi>שלום</bdi></span>' in page("t", [Diff("שלום", "x")])
