@@ -119,9 +119,10 @@ def _by_content(path: Path, head: bytes, suffix: str) -> Detected | None:
 def _is_old_tar(path: Path) -> bool:
     """Archives from before POSIX have no magic number; their checksums tell them."""
     try:
-        return tarfile.is_tarfile(path)
-    except (OSError, tarfile.TarError, ValueError):
+        tarfile.open(path, "r:").close()
+    except (OSError, EOFError, tarfile.TarError, ValueError):
         return False
+    return True
 
 
 def _is_mail(head: bytes) -> bool:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,17 @@ def test_content_decides_where_the_name_says_nothing_else(tmp_path: Path, name: 
 def test_rows_of_any_fields_count_where_nobody_asks_for_one(tmp_path: Path) -> None:
     chats = '{"messages": []}\n{"messages": []}\n'
     assert detected(tmp_path / "chats.txt", chats, None).format == "jsonl"
+
+
+@pytest.mark.parametrize("content", [b"\x1f\x8b", b"", b"BZ", bytes(600)])
+def test_what_is_only_called_a_tar_is_none(tmp_path: Path, content: bytes) -> None:
+    assert detected(tmp_path / "a.tar", content).format in ("text", "tar")
+
+
+def test_a_tar_without_a_magic_number_is_told_by_its_name_and_checksum(tmp_path: Path) -> None:
+    entry = tarfile.TarInfo("a.txt").tobuf(tarfile.GNU_FORMAT)
+    old = bytearray(entry[:257] + bytes(255))
+    old[148:156] = b" " * 8
+    old[148:156] = b"%06o\0 " % sum(old)
+    assert detected(tmp_path / "a.tar", bytes(old) + bytes(1024)).format == "tar"
+    assert detected(tmp_path / "a.txt", bytes(old) + bytes(1024)).format == "text"

@@ -6,6 +6,7 @@ from pathlib import Path
 import docx
 import pyarrow as pa
 import pypdf
+import pypdfium2
 import pytest
 from pyarrow import parquet
 
@@ -131,6 +132,21 @@ def test_a_pdf_with_a_password_is_dropped_for_that(tmp_path: Path) -> None:
     writer.encrypt("secret", algorithm="RC4-128")
     writer.write(tmp_path / "a.pdf")
     assert only_drop(tmp_path / "a.pdf").reason == "encrypted"
+
+
+def test_a_pdf_that_one_parser_cannot_open_is_read_by_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: object) -> None:
+        raise pypdfium2.PdfiumError("Data format error.", err_code=pypdfium2.raw.FPDF_ERR_FORMAT)
+
+    path = write(tmp_path / "a.pdf", make_pdf([*PDF_OBJECTS[:5], b"STREAM ", PDF_OBJECTS[6]]))
+    by_first = only_document(path)
+    monkeypatch.setattr(pypdfium2, "PdfDocument", fails)
+    (by_second,) = read_file(path, ReadOptions(sandbox=False))
+    assert isinstance(by_second, Document)
+    assert by_second.text == by_first.text == "First page, one line\nand a second line.\n\n"
+    assert by_second.meta == by_first.meta == {"pages_without_text": 1}
 
 
 def test_a_truncated_pdf_is_dropped(tmp_path: Path) -> None:
