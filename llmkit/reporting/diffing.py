@@ -14,6 +14,7 @@ CONTEXT = 2
 
 _MAX_LINES = 5_000
 _MAX_LINE_CHARS = 2_000
+_MAX_MARKED = 500
 """Comparing takes time in the square of the length: beyond these a diff says less, and still ends."""
 
 # Words where a script puts spaces between them; else, and for all that is no letter, each character by itself.
@@ -60,7 +61,7 @@ def diff_lines(before: str, after: str, context: int = CONTEXT) -> list[DiffLine
         if unseen > 0:
             lines.append(_note(f"{unseen:,} unchanged line{'s' if unseen > 1 else ''}"))
         for tag, i, j, k, m in group:
-            lines += _block(tag, old[i:j], new[k:m])
+            lines += _block(tag, old[i:j], new[k:m], max(0, _MAX_MARKED - len(lines)))
         at = group[-1][2]
     if cut > 0:
         lines.append(_note(f"{cut:,} more lines are not compared"))
@@ -104,11 +105,12 @@ def _common_prefix(old: Sequence[str], new: Sequence[str]) -> int:
     return count
 
 
-def _block(tag: str, old: Sequence[str], new: Sequence[str]) -> Iterator[DiffLine]:
+def _block(tag: str, old: Sequence[str], new: Sequence[str], most: int) -> Iterator[DiffLine]:
+    """One run of equal or of changed lines; the first `most` of the changed ones have their changes marked."""
     if tag == "equal":
         yield from (DiffLine(" ", ((line.removesuffix("\n"), False),)) for line in old)
         return
-    pairs = [_marked(a, b) for a, b in zip(old, new, strict=False)]
+    pairs = [_marked(a, b) for a, b in zip(old[:most], new[:most], strict=False)]
     yield from (DiffLine("-", gone) for gone, _ in pairs)
     yield from (DiffLine("-", ((line.removesuffix("\n"), False),)) for line in old[len(pairs) :])
     yield from (DiffLine("+", came) for _, came in pairs)

@@ -57,3 +57,9 @@ def test_changes_that_nobody_would_see_are_made_visible() -> None:
     assert visible("a\u00a0b\u200b \t\r") == "a‹U+00A0›b‹U+200B›·→‹U+000D›"
     assert visible("が\u3099") == "が‹U+3099›"
     assert visible("日本語 עברית") == "日本語·עברית"
+
+
+def test_in_a_text_that_changed_throughout_only_the_first_lines_are_marked() -> None:
+    before = [f"the same words as ever in line {n}" for n in range(800)]
+    lines = diff_lines("\n".join(before), "\n".join(line.replace("ever", "never") for line in before))
+    assert (len(lines), sum(len(line.pieces) > 1 for line in lines)) == (1600, 1000)
