@@ -16,6 +16,7 @@ import httpx
 
 from llmkit.data.web.address import Origin, Resolve, host_of, is_public, origin, trusts
 from llmkit.data.web.options import FetchError
+from llmkit.errors import ConfigError
 
 _BROKEN = (
     httpcore.NetworkError,
@@ -53,6 +54,7 @@ class Network:
 
         Raises:
             FetchError: `private_address`, `unknown_host`.
+            ConfigError: the environment's proxy cannot be one.
         """
         _, host, port = place = origin(url)
         addresses = self._addresses(host, port)
@@ -68,7 +70,7 @@ class Network:
                 raise FetchError("unknown_host", f"the host '{host}' is not known", temporary=True)
             proxy = ""
         if proxy not in self._transports:
-            self._transports[proxy] = httpx.HTTPTransport(proxy=proxy) if proxy else _Transport(_Pinned(self._checked))
+            self._transports[proxy] = _proxied(proxy, url.scheme) if proxy else _Transport(_Pinned(self._checked))
         return self._transports[proxy]
 
     def close(self) -> None:
@@ -142,6 +144,18 @@ class _Body(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._response.close()
+
+
+def _proxied(proxy: str, scheme: str) -> httpx.BaseTransport:
+    try:
+        return httpx.HTTPTransport(proxy=proxy if "://" in proxy else f"http://{proxy}")
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        # The address of a proxy may hold a password: it is not shown.
+        raise ConfigError(
+            "the proxy that the environment names cannot be used",
+            where=f"{scheme}_proxy",
+            mend="write it as http://HOST:PORT (SOCKS needs the package socksio), or add the host to no_proxy",
+        ) from error
 
 
 @contextmanager

@@ -102,6 +102,8 @@ class Fetcher:
             try:
                 self._robots[place] = self._read_robots(request)
             except FetchError as error:
+                if error.reason == "private_address":  # about who asks, not about the host: the user may name it later
+                    raise
                 self._robots[place] = error
         rules = self._robots[place]
         if isinstance(rules, FetchError):
@@ -188,7 +190,7 @@ class Fetcher:
             return float(value)
         try:
             date = parsedate_to_datetime(value)
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError):
             return None
         date = date if date.tzinfo else date.replace(tzinfo=UTC)
         return max(0.0, (date - self._clock.date()).total_seconds())

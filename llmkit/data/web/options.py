@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from llmkit import __version__
+from llmkit.errors import UsageError
 
 USER_AGENT = f"llmkit/{__version__}"
 PRODUCT = "llmkit"
@@ -39,6 +40,12 @@ class WebOptions:
     longest_pause: float = 60.0
     max_age: float = 0.0
     offline: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.rate > 0:
+            raise UsageError(
+                f"{self.rate:g} requests per second fetch nothing", mend="name a rate above 0, such as 0.1"
+            )
 
 
 @dataclass(frozen=True)

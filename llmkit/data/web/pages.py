@@ -86,6 +86,8 @@ def collect_web(
         fetcher.close()
     if run.left:
         report.warn(f"{options.max_pages:,} web pages are fetched in one run, and {run.left:,} more are listed")
+    if run.stale:
+        report.warn(f"copies of earlier runs stand for what did not answer ({len(run.stale):,}): {run.stale[0]}")
     files: dict[str, list[SourceFile]] = {text: [] for text in roots}
     for page, file in zip(run.pages, found, strict=True):
         if file:
@@ -114,6 +116,8 @@ class _Run:
     pages: list[_Page] = field(default_factory=list)
     drops: list[Drop] = field(default_factory=list)
     left: int = 0
+    stale: list[str] = field(default_factory=list)
+    """Why pages could not be asked for, of which a copy was used."""
     _asked: int = 0
     _seen: set[str] = field(default_factory=set)
 
@@ -212,7 +216,7 @@ class _Run:
                 answer = self.fetcher.get(request, draft.body)
             except FetchError as error:
                 if kept and error.temporary:
-                    self.report.warn(f"{error.detail}: the copy of {kept.retrieved} is used")
+                    self.stale.append(error.detail)
                     return kept
                 if kept and error.reason in _WITHDRAWN:
                     self.store.forget(kept)

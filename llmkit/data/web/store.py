@@ -69,7 +69,8 @@ class Kept:
     def conditions(self) -> dict[str, str]:
         """Headers that ask whether there is anything newer (RFC 9110, section 13)."""
         headers = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
-        return {name: value for name, value in headers.items() if value}
+        # A request's headers are ASCII; some answers' are not.
+        return {name: value for name, value in headers.items() if value.isascii() and value.isprintable() and value}
 
 
 class Draft(NamedTuple):
@@ -178,7 +179,7 @@ def _media(content_type: str) -> tuple[str, str]:
     """The media type and the charset of a Content-Type header, in lower case."""
     media, _, parameters = content_type.partition(";")
     charset = re.search(r"charset\s*=\s*[\"']?([\w.:-]+)", parameters, re.I | re.A)
-    return media.strip().lower(), charset[1].lower() if charset else ""
+    return media.strip().lower()[:100], charset[1].lower() if charset else ""
 
 
 def _suffix(media: str, url: httpx.URL) -> str:

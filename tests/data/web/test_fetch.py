@@ -13,6 +13,7 @@ from llmkit.data.web.address import origin
 from llmkit.data.web.connect import Network
 from llmkit.data.web.fetch import Answer, Fetcher, Request
 from llmkit.data.web.options import USER_AGENT, FetchError, WebOptions
+from llmkit.errors import ConfigError
 
 OPTIONS = WebOptions(timeout=5, retries=0, max_bytes=1 << 20)
 
@@ -310,6 +311,15 @@ def test_cookies_are_not_carried_from_page_to_page(site: Any, clock: Any, resolv
         fetcher.get(Request(url, origin(url)), io.BytesIO())
     fetcher.close()
     assert "cookie" not in site.requests[-1][1]
+
+
+@pytest.mark.parametrize("proxy", ["gopher://u:secret@host:1", "http://host:port", "socks9://host"])
+def test_a_proxy_that_cannot_be_one_is_a_config_error(monkeypatch: Any, proxy: str) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(ConfigError) as caught:
+        Network(lambda host, port: ["8.8.8.8"]).transport(httpx.URL("https://example.org/"), None)
+    assert caught.value.where == "https_proxy"
+    assert "secret" not in f"{caught.value} {caught.value.mend}"
 
 
 def test_a_proxy_is_used_for_what_is_public_only(site: Any, clock: Any, resolver: Any, monkeypatch: Any) -> None:

@@ -184,7 +184,9 @@ def test_a_copy_stands_for_a_page_that_is_out_of_order_but_not_for_one_that_was_
     site.page("/a", "", 503)
     collected = run(site.url("/a"))
     assert texts(collected) == ["a"]
-    assert "the copy of 2026-01-02T03:04:06+00:00 is used" in run.report.warnings[0]
+    assert "copies of earlier runs stand for what did not answer (1)" in run.report.warnings[0]
+    assert "robots.txt" not in run.report.warnings[0]
+    assert "answers 503" in run.report.warnings[0]
     site.page("/a", "", 410)
     assert reasons(run(site.url("/a"))) == [(site.url("/a"), "http_410")]
     assert run(site.url("/a"), options=WebOptions(offline=True)).files == []
@@ -255,6 +257,34 @@ def test_an_index_that_lists_itself_ends(site: Any, run: Any) -> None:
     site.page("/s", "<sitemapindex><sitemap><loc>/s</loc></sitemap><sitemap><loc>/t</loc></sitemap></sitemapindex>")
     site.page("/t", "<sitemapindex><sitemap><loc>/s</loc></sitemap></sitemapindex>")
     assert run(site.url("/s")).files == []
+
+
+def test_listings_without_end_end(site: Any, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmkit.data.web.pages._MAX_LISTINGS", 5)
+    for n in range(20):
+        site.page(f"/s{n}", f"<sitemapindex><sitemap><loc>/s{n + 1}</loc></sitemap></sitemapindex>")
+    collected = run(site.url("/s0"), options=WebOptions(max_pages=1))
+    assert (collected.files, collected.left) == ([], 1)
+
+
+def test_an_address_the_user_names_is_fetched_though_a_stranger_named_it_before(site: Any, run: Any) -> None:
+    site.page("/s", sitemap(site.url("/private", "127.0.0.1")))
+    site.page("/mine", "mine")
+    collected = run(site.url("/s", "stranger.test"), site.url("/mine"))
+    assert texts(collected) == ["mine"]
+    assert reasons(collected) == [(site.url("/private"), "private_address")]
+
+
+def test_a_validator_that_no_header_can_hold_is_not_sent(site: Any, run: Any) -> None:
+    site.page("/a", "a", ETag='"caf\xe9"')
+    run(site.url("/a"))
+    assert texts(run(site.url("/a"))) == ["a"]
+    assert "if-none-match" not in site.requests[-1][1]
+
+
+def test_a_rate_of_nothing_is_a_usage_error() -> None:
+    with pytest.raises(UsageError):
+        WebOptions(rate=0)
 
 
 def test_broken_sitemaps_warn(site: Any, run: Any) -> None:
