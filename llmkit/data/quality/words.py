@@ -8,11 +8,13 @@ token is one character, and the rules speak of words of a usual length: n words 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
-from llmkit.text.scripts import UNSPACED, Script, script_counts
+from llmkit.text.scripts import UNSPACED, Script, script_of
 
 
 class Variant(StrEnum):
@@ -85,12 +87,17 @@ def variant_of(text: str) -> Variant:
     sample = _sample(text)
     if _WITH_OWN_VARIANT.search(sample) is None:
         return Variant.SPACED
-    counts = script_counts(sample)
-    sizes: dict[Variant, float] = {}
-    for script, count in counts.items():
-        variant = _VARIANT_OF_SCRIPT.get(script, Variant.SPACED)
-        sizes[variant] = sizes.get(variant, 0.0) + count * (_LATIN_WEIGHT if variant is Variant.SPACED else 1.0)
-    return max(sizes, key=lambda variant: sizes[variant], default=Variant.SPACED)
+    sizes = Counter(map(_variant_of_char, sample))
+    sizes[None] = 0
+    letters = sizes.pop(Variant.SPACED, 0)
+    (variant, size), *_ = sizes.most_common(1)
+    return variant if variant and size > letters * _LATIN_WEIGHT else Variant.SPACED
+
+
+@lru_cache(maxsize=8192)
+def _variant_of_char(char: str) -> Variant | None:
+    script = script_of(char)
+    return None if script is Script.COMMON else _VARIANT_OF_SCRIPT.get(script, Variant.SPACED)
 
 
 def words_of(text: str, variant: Variant) -> Words:
