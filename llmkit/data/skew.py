@@ -7,7 +7,7 @@ pronouns out). They show what a set holds far more of than its makers may have t
 The axes are those that published analyses count by: pronouns and HolisticBias's descriptors of gender, religion,
 nationality and ethnicity in the data of Llama 2 (Touvron et al. 2023, section 4.1, https://arxiv.org/abs/2307.09288;
 Smith et al. 2022, https://arxiv.org/abs/2205.09209), gender, race and religion in GPT-3 (Brown et al. 2020, section
-6.2, https://arxiv.org/abs/2005.14165) and in The Pile (Gao et al. 2020, section 6, https://arxiv.org/abs/2101.00027).
+6.2, https://arxiv.org/abs/2005.14165) and in The Pile (Gao et al. 2020, https://arxiv.org/abs/2101.00027).
 The English terms begin with theirs; the Japanese ones are the usual words for the same.
 """
 
