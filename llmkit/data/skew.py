@@ -8,7 +8,8 @@ The axes are those that published analyses count by: pronouns and HolisticBias's
 nationality and ethnicity in the data of Llama 2 (Touvron et al. 2023, section 4.1, https://arxiv.org/abs/2307.09288;
 Smith et al. 2022, https://arxiv.org/abs/2205.09209), gender, race and religion in GPT-3 (Brown et al. 2020, section
 6.2, https://arxiv.org/abs/2005.14165) and in The Pile (Gao et al. 2020, https://arxiv.org/abs/2101.00027).
-The English terms begin with theirs; the Japanese ones are the usual words for the same.
+The pronouns are Llama 2's. The other terms, and all the Japanese ones, are usual words for the same groups that were
+chosen here.
 """
 
 from __future__ import annotations
@@ -174,7 +175,7 @@ class Group(NamedTuple):
 def count_terms(text: str) -> dict[str, int]:
     """How often each term of the tables is in `text`; absent ones are left out. Counts of several texts add up.
 
-    Some 25 MB/s a core in either language: cheap enough to be always on.
+    Some 20 MB/s a core in either language: cheap enough to be always on.
     """
     folded = text.encode("utf-8", "replace")
     if not text.isascii():
