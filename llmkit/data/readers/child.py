@@ -20,11 +20,11 @@ LENGTH = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1  # from <linux/prctl.h>
 
 # What a message is: the first of its pair.
+READY = "ready"
 ITEM = "item"
 END = "end"
 REFUSED = "refused"
 OUT_OF_MEMORY = "out_of_memory"
-FAILED = "failed"
 
 
 def send(stream: BinaryIO, message: object) -> None:
@@ -38,6 +38,7 @@ def main(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides what it means
     _die_with(parent)
     requests, replies = _own_pipes()
+    send(replies, (READY, None))
     while True:
         length = requests.read(LENGTH.size)
         if len(length) < LENGTH.size:

@@ -64,12 +64,21 @@ def _decoded(part: MIMEPart) -> str:
 
 def _attachments(message: EmailMessage) -> Iterator[Part]:
     body = message.get_body(("plain", "html"))
-    for number, part in enumerate(message.walk(), start=1):
-        if part is body or (part.is_multipart() and part.get_content_type() != "message/rfc822"):
-            continue
-        if part.get_content_disposition() != "attachment" and not part.get_filename():
-            continue
-        yield Part(_name(part, number), _content(part))
+    for number, part in enumerate(_leaves(message), start=1):
+        if part is not body and (part.get_content_disposition() == "attachment" or part.get_filename()):
+            yield Part(_name(part, number), _content(part))
+
+
+def _leaves(message: MIMEPart) -> Iterator[MIMEPart]:
+    """What the mail consists of, in order. A forwarded mail is one thing: its own attachments are found in it."""
+    stack = [message]
+    while stack:
+        part = stack.pop()
+        inner = part.get_payload() if part.get_content_maintype() == "multipart" else None
+        if isinstance(inner, list):
+            stack.extend(each for each in reversed(inner) if isinstance(each, MIMEPart))
+        else:
+            yield part
 
 
 def _content(part: MIMEPart) -> bytes:

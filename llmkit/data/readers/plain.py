@@ -14,6 +14,10 @@ from llmkit.text.document import Document
 # A Python source names its encoding in one of its first two lines (PEP 263).
 _CODING = re.compile(rb"\A(?:[^\n]*\n)?[ \t\f]*#.*?coding[:=][ \t]*([-_.a-zA-Z0-9]+)")
 
+# Office puts a document with a password into a file of its old format (MS-OFFCRYPTO, 2.3.1).
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0"
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+
 
 def read_text(path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
     data = read_whole(path)
@@ -26,6 +30,8 @@ def decode_or_refuse(data: bytes, declared: str | None = None) -> Decoded:
     try:
         return decode(data, declared)
     except NotTextError as error:
+        if data.startswith(_OLD_OFFICE) and _ENCRYPTED in data:
+            raise UnreadableError("encrypted", "an Office file with a password: save it without one") from error
         raise UnreadableError("binary", str(error)) from error
 
 

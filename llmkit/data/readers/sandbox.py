@@ -24,8 +24,8 @@ from llmkit.data.readers.child import END, ITEM, LENGTH, OUT_OF_MEMORY, REFUSED,
 from llmkit.errors import RunError
 
 _READ_BYTES = 1 << 20
-_START_SECONDS = 60.0
-"""What starting Python and importing the readers may take on a busy machine, beside the limit of the first file."""
+_START_SECONDS = 120.0
+"""Starting Python and importing the readers takes 0.3 s, and much longer on a machine that is busy with a cold disk."""
 
 # Threads of numeric libraries would each take address space, and a worker has one core.
 _ENVIRONMENT = {
@@ -64,6 +64,12 @@ class _Child:
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._out, selectors.EVENT_READ)
         self._pending = bytearray()
+        try:
+            self._receive(_START_SECONDS)
+        except _Gone as error:
+            self.stop()
+            mend = "check that llmkit and its readers can be imported"
+            raise RunError(f"no process for parsing could be started: {error.detail}", mend=mend) from error
 
     def read(self, reader: Reader, path: Path, media: str, options: ReadOptions) -> Iterator[Item]:
         """What the reader yields there. Raises _Gone if the process ends over it, UnreadableError as the reader."""
@@ -71,11 +77,8 @@ class _Child:
             send(self._in, (reader, path, media, options))
         except OSError as error:
             raise self._crashed() from error
-        seconds = options.limits.seconds
-        wait = seconds if self.used else seconds + _START_SECONDS
         while True:
-            kind, content = self._receive(wait, seconds)
-            wait = seconds
+            kind, content = self._receive(options.limits.seconds)
             if kind == ITEM:
                 yield content
             elif kind == END:
@@ -103,8 +106,8 @@ class _Child:
                 except OSError:
                     continue  # a request that was never read
 
-    def _receive(self, wait: float, seconds: float) -> tuple[str, Any]:
-        until = time.monotonic() + wait
+    def _receive(self, seconds: float) -> tuple[str, Any]:
+        until = time.monotonic() + seconds
         length: int | None = None
         while True:
             if length is None and len(self._pending) >= LENGTH.size:

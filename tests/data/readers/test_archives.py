@@ -14,7 +14,9 @@ import zstandard
 
 from llmkit.data.drops import Drop
 from llmkit.data.readers.base import ArchiveLimits, ReadOptions
+from llmkit.data.readers.compressed import Budget, copy_bounded, unpacking
 from llmkit.data.readers.table import read_file, read_source
+from llmkit.errors import StorageError
 from llmkit.text.document import Document
 
 SMALL = ArchiveLimits(members=20, member_bytes=100_000, total_bytes=300_000, ratio=50, ratio_from_bytes=50_000)
@@ -263,3 +265,9 @@ def test_nothing_of_an_archive_is_left_behind(tmp_path: Path, monkeypatch: pytes
     assert list(scratch.iterdir())
     reading.close()
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_full_disk_is_an_error_and_no_drop() -> None:
+    with pytest.raises(StorageError, match="no room to unpack the archive"), unpacking("the archive"):
+        copy_bounded(io.BytesIO(bytes(1_000_000)), Path("/dev/full"), Budget(ArchiveLimits(), 1_000_000))

@@ -16,7 +16,7 @@ from warcio.warcwriter import WARCWriter
 
 from llmkit.data.drops import Drop
 from llmkit.data.readers.base import ReadOptions
-from llmkit.data.readers.table import read_file
+from llmkit.data.readers.table import read_file, read_source
 from llmkit.text.document import Document
 
 DIRECT = ReadOptions(sandbox=False)
@@ -217,15 +217,17 @@ def test_a_mail_in_html_alone_is_read_as_text(tmp_path: Path) -> None:
 def test_a_forwarded_mail_is_a_document_of_its_own(tmp_path: Path) -> None:
     inner = make_mail(Subject="Inner", From="a@example.com")
     inner.set_content("The original.")
+    inner.add_attachment("of the inner mail", filename="notes.txt")
     outer = make_mail(Subject="Fwd", From="b@example.com")
     outer.set_content("See below.")
     outer.add_attachment(inner)
     (tmp_path / "a.eml").write_bytes(outer.as_bytes())
-    first, second = read(tmp_path / "a.eml")
+    first, second, notes = read(tmp_path / "a.eml")
     assert isinstance(second, Document)
     assert second.source.startswith(f"{first.source}!/part")
     assert "The original." in second.text
-    assert len(texts([first])) == 1
+    assert notes.source == f"{second.source}!/notes.txt"
+    assert list(read_source(notes.source, DIRECT)) == [notes]
 
 
 def test_a_notebook_has_its_cells_in_order_with_code_in_fences(tmp_path: Path) -> None:
@@ -239,6 +241,14 @@ def test_a_notebook_has_its_cells_in_order_with_code_in_fences(tmp_path: Path) -
     (tmp_path / "a.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     document = only_document(tmp_path / "a.ipynb")
     assert document.text == "# 見出し\ntext\n\n````python\nprint('```')\n````\n\nas it is"
+
+
+def test_a_word_document_with_a_password_is_dropped_for_that(tmp_path: Path) -> None:
+    content = b"\xd0\xcf\x11\xe0" + bytes(600) + "EncryptedPackage".encode("utf-16-le") + bytes(600)
+    (tmp_path / "a.docx").write_bytes(content)
+    (item,) = read(tmp_path / "a.docx")
+    assert isinstance(item, Drop)
+    assert item.reason == "encrypted"
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", "{", '{"cells": 3}', '{"worksheets": [3]}'])

@@ -13,6 +13,7 @@ from llmkit.data.drops import Drop
 from llmkit.data.readers import sandbox
 from llmkit.data.readers.base import ParseLimits, ReadOptions, UnreadableError
 from llmkit.data.readers.table import READERS, read_file
+from llmkit.errors import RunError
 from llmkit.text.document import Document
 
 # What hostile files do to a parser, by the first word in the file. The child imports this by its name.
@@ -206,6 +207,15 @@ def test_the_process_ends_with_its_parent(tmp_path: Path) -> None:
             return
         waited.wait(0.05)
     pytest.fail("it is still there")
+
+
+def test_a_process_that_cannot_start_is_an_error_and_no_drop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox._POOL.stop()
+    (tmp_path / "a.html").write_text("<html><body><p>Words.</p></body></html>")
+    for program in ("/bin/false", str(tmp_path / "nothing")):
+        monkeypatch.setattr(sys, "executable", program)
+        with pytest.raises(RunError, match="could be started"):
+            list(read_file(tmp_path / "a.html"))
 
 
 def test_a_refusal_comes_through_as_it_was_raised() -> None:
