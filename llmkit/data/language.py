@@ -75,12 +75,12 @@ _LANGUAGE_OF_SCRIPT: Mapping[Script, str] = {
 _EAST_ASIAN = frozenset({Script.HAN, Script.HIRAGANA, Script.KATAKANA})
 _DENSE = _EAST_ASIAN | {Script.HANGUL}
 _DENSITY = 2
-"""One character of these scripts says about as much as two letters of an alphabet: texts of Japanese and English
-weigh the same only if their characters are counted so (parallel corpora have ratios between 1.8 and 2.5)."""
+"""One character of these scripts says about as much as two letters of an alphabet: the English passage of our tests has
+2.0 to 2.8 times the characters of its translations into Japanese, Chinese and Korean."""
 
 _LEAST_KANA = 0.03
-"""Share of kana among kana and Han from which a text is Japanese: statutes in Japanese have a tenth and more, Chinese
-texts that quote a Japanese title a hundredth."""
+"""Share of kana among kana and Han from which a text is Japanese. Statutes, with the most kanji, have a multiple of it;
+Chinese texts that quote a Japanese title have less."""
 _LEAST_JAPANESE_HAN = 0.02
 # Forms that only Japanese uses (kokuji, and shinjitai that are neither the traditional nor the simplified form).
 _JAPANESE_HAN = frozenset(

@@ -1,10 +1,10 @@
-"""Which lines of a page are prose: the line rules of C4 (Raffel et al. 2020, section 2.2, https://arxiv.org/abs/1910.10683).
+"""Which lines of a page are prose: the line rules of C4 (Raffel et al. 2020, section 2.2).
 
-As in its reference code (`c4_utils.py` of https://github.com/tensorflow/datasets), from which the rules come that the
-paper does not name: overlong words, and lines about cookies and terms of use. Two things are left out. The list of bad
-words: it is a list of English slang that throws away health and minority dialects with the rest (Dodge et al. 2021,
-https://arxiv.org/abs/2104.08758). And citation marks such as [12]: they are looked through and stay, because a line is
-kept as it is or not at all.
+The paper is https://arxiv.org/abs/1910.10683. The rules are those of its reference code (`c4_utils.py` of
+https://github.com/tensorflow/datasets), which has some that the paper does not name: overlong words, and lines about
+cookies and terms of use. Two things are left out. The list of bad words: it removed texts by and about minorities out
+of proportion (Dodge et al. 2021, https://arxiv.org/abs/2104.08758). And the removal of citation marks such as [12]:
+they are looked through and stay, because a line is kept as it is or not at all.
 """
 
 from __future__ import annotations

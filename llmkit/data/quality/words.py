@@ -1,8 +1,8 @@
 """What counts as a word when a rule counts words, in scripts with and without spaces between words.
 
-No word segmenter is used: a dictionary per language would be a dependency each, and ten times slower than all rules
-together. Where spaces separate words, a word is what lies between spaces. In Japanese, Chinese, Thai and their like a
-token is one character, and the rules speak of words of a usual length: n words are n times that many characters.
+No word segmenter is used: a dictionary per language would be a dependency each, and take many times as long as all
+rules together. Where spaces separate words, a word is what lies between spaces. In Japanese, Chinese, Thai and their
+like a token is one character, and the rules speak of words of a usual length: n words are n times that many characters.
 """
 
 from __future__ import annotations
@@ -44,10 +44,9 @@ _VARIANT_OF_SCRIPT: Mapping[Script, Variant] = {
 }
 
 CHARACTERS_PER_WORD: Mapping[Variant, int] = {Variant.CJK: 2, Variant.UNSPACED: 4}
-"""Usual length of a word. Japanese short units and Chinese words have 1.6 to 1.9 characters (Maekawa et al. 2014,
-https://doi.org/10.1007/s10579-013-9261-0; Chinese Treebank), Thai words about 4 with their vowel signs and tones (BEST
-corpus). FineWeb2 bounds the mean at 5 for Japanese and Chinese and at 10 for Thai
-(https://github.com/huggingface/fineweb-2/tree/main/configs)."""
+"""Length that stands for a word's, with vowel signs and tones in Thai. FineWeb2, which segments, lets a text's mean be
+1 to 5 in Japanese and Chinese and 2 to 10 in Thai (https://github.com/huggingface/fineweb-2/tree/main/configs). Powers
+of two, so that the tokens of a word are joined in one or two steps."""
 
 _LATIN_WEIGHT = 0.5
 """A letter of an alphabet says half of what a Japanese character does, so a name in Latin letters decides less."""
