@@ -236,7 +236,7 @@ def test_rows_give_all_their_strings_without_those_that_only_describe_them(tmp_p
         "choices": ["C"],
         "source": "x.txt",
     }
-    lines = [{"id": 7, **row}, {"prompt": "P", "type": "math"}]
+    lines: list[dict[str, object]] = [{"id": 7, **row}, {"prompt": "P", "type": "math"}]
     expected = [("7", "Q?\nA\nB\nC"), ("2", "P")]
     assert list(read_eval_set(written(tmp_path / "a.jsonl", "\n".join(map(json.dumps, lines))))) == expected
     assert list(read_eval_set(written(tmp_path / "a.json", json.dumps(lines)))) == expected

@@ -121,6 +121,8 @@ class EvalGrams:
         """The items that have one of the grams, ascending."""
         present, shift = self._present
         candidates = np.unique(grams[present[grams >> shift]])
+        if not len(candidates):
+            return np.empty(0, np.uint32)
         first = np.searchsorted(self.hashes, candidates, side="left")
         last = np.searchsorted(self.hashes, candidates, side="right")
         times = last - first

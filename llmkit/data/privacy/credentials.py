@@ -72,8 +72,11 @@ _SECRET_NAME = re.compile(
 _NAME_CHARS = 48
 _NAME = re.compile(r"[\w.-]{2,48}[\"'\])]{0,2}[ \t]{0,8}(?::[ ]?str[ ]?)?\Z")
 _EXAMPLE = re.compile(
-    r"example|your|placeholder|dummy|sample|changeme|x{4}|\*{3}|0{6}|1234567|abcdef|[<>{}()$\\]|://", re.IGNORECASE
+    r"example|your|placeholder|dummy|sample|changeme|x{4}|\*{3}|\.{3}|0{6}|1234567|abcdef|[<>{}()$\\]|://",
+    re.IGNORECASE,
 )
+# `path_to_the_file_0012`: words, and at most one number at the end.
+_WORDS = re.compile(r"[A-Za-z]++(?:[_.-][A-Za-z]++)*+[_.-]?[0-9]*+")
 _LEAST_ENTROPY = 3.5
 """Bits per character. Words of English have under 3.5 at this length; 20 random hex digits have 3.3 to 3.7, 20 random
 letters and digits about 4 (measured)."""
@@ -126,4 +129,9 @@ def _looks_random(value: str) -> bool:
     letters = any(map(str.isalpha, value))
     hexadecimal = not value.strip("0123456789abcdefABCDEF")
     least = _LEAST_ENTROPY - 0.5 if hexadecimal else _LEAST_ENTROPY
-    return letters and digits >= _LEAST_DIGITS and entropy(value) >= least and not _EXAMPLE.search(value)
+    return (
+        letters
+        and digits >= _LEAST_DIGITS
+        and entropy(value) >= least
+        and not (_EXAMPLE.search(value) or _WORDS.fullmatch(value))
+    )

@@ -19,12 +19,14 @@ _Finder = Callable[[str, int, int, bool], Iterator[tuple[int, int]]]
 _RUN = re.compile(rf"[+(0-9][0-9 ()+.\u00a0\u3000{HYPHENS}]{{5,}}+")
 _DIGIT = re.compile("[0-9]")
 _FEWEST_DIGITS = 7
-_LEFT = rf"(?<![0-9A-Za-z_.])(?<![0-9][, {HYPHENS}])"
-_RIGHT = rf"(?![0-9A-Za-z_]|[., {HYPHENS}][0-9])"
+# Not within a longer number, nor within groups of four that go on. What follows after a space may be a date, such as a
+# card's expiry.
+_LEFT = rf"(?<![0-9A-Za-z_.])(?<![0-9][,{HYPHENS}])(?<![0-9]{{4}}[ \u3000])"
+_RIGHT = rf"(?![0-9A-Za-z_]|[.,{HYPHENS}][0-9]|[ \u3000][0-9]{{4}}(?![0-9/.-]))"
 
 _CARD = re.compile(
     rf"{_LEFT}(?:[0-9]{{13,19}}"
-    r"|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}(?:\1[0-9]{3})?"
+    r"|[0-9]{4}([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}"
     rf"|[0-9]{{4}}([ -])[0-9]{{6}}\2[0-9]{{4,5}}){_RIGHT}"
 )
 _CARD_WORD = re.compile(r"card|visa|amex|credit|debit|\bpan\b|カード|クレジット", re.IGNORECASE)

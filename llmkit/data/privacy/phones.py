@@ -79,7 +79,12 @@ _SHAPES = (
     # Japanese mobile numbers in one run: 09012345678.
     _shape(r"0[789]0[0-9]{8}", range(11, 12), in_code=False),
     # Anything of a number's length after "Tel." and the like. Digit by digit, so that there is one way to match.
-    _shape(rf"\(?[0-9](?:[() .\u3000{HYPHENS}]{{0,2}}+[0-9]){{6,14}}+", range(7, 16), in_prose=False, in_code=False),
+    _shape(
+        rf"(?:\([0-9]{{1,5}}\)[ {HYPHENS}]?)?[0-9](?:[() .\u3000{HYPHENS}]{{0,2}}+[0-9]){{3,14}}+",
+        range(7, 16),
+        in_prose=False,
+        in_code=False,
+    ),
 )
 _INTERNATIONAL = re.compile(
     rf"(?<![0-9A-Za-z_+)\]])\+[1-9](?:[() .\u00a0\u3000{HYPHENS}]{{0,3}}+[0-9]){{7,15}}+(?![0-9A-Za-z_])"

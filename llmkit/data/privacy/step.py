@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from llmkit.config.sections import PrivacyOptions
 from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
+from llmkit.data.places import carry_places
 from llmkit.data.privacy.match import Analyzer, Match, chosen_types
 from llmkit.data.privacy.patterns import PatternAnalyzer, fold
 from llmkit.data.privacy.phones import normal_phone
@@ -58,8 +59,7 @@ class PrivacyStep:
         if self.options.pii == "count":
             return Passed(document, facts=facts)
         text = replaced(document.text, matches, consistent=self.options.consistent)
-        # Page offsets count the characters of the text before.
-        return Passed(replace(document, text=text, pages=()), counts, facts)
+        return Passed(carry_places(document, replace(document, text=text)), counts, facts)
 
 
 def analyzer_for(options: PrivacyOptions) -> Analyzer:
@@ -101,7 +101,7 @@ def replaced(text: str, matches: Sequence[Match], *, consistent: bool = False) -
                 used[match.type] += 1
                 numbers[key] = used[match.type]
             name = f"{name}_{numbers[key]}"
-        line_ends = "".join(char for char in match.value if char in "\r\n") if len(match.value) > 64 else ""
+        line_ends = "".join(char for char in match.value if char in "\r\n")
         pieces += text[position : match.start], f"<{name}>", line_ends
         position = match.end
     return "".join(pieces) + text[position:]

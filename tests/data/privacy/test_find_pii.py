@@ -37,7 +37,7 @@ FOUND: dict[PiiType, list[str]] = {
         "call «(212) 555-0123» or «212-555-0199»",
         "«1-800-555-0199»",
         "Tel. «2125550123»",
-        "Phone: «555-0123»",
+        "Phone: «555-0123», Fax («555-0124»)",
         "London «020 7946 0958»",
         "Paris «01 42 68 53 00»",
         "«+49 30 901820»",
@@ -55,7 +55,7 @@ FOUND: dict[PiiType, list[str]] = {
         "[«2606:2800:21f:cb07:6820:80da:af6b:8b2c»]:443",
     ],
     "credit_card": [
-        "card «4111 1111 1111 1111» exp 12/29",
+        "card «4111 1111 1111 1111» 12/29 123",
         "«5555-5555-5555-4444»",
         "«4111111111111111»",
         "«3782 822463 10005»",
@@ -69,7 +69,7 @@ FOUND: dict[PiiType, list[str]] = {
         "«MT84MALT011000012345MTLCAST001S»",
         "«KW81CBKU0000000000001234560101»",
     ],
-    "us_ssn": ["SSN: «123-45-6789»", "social security number «123456789»", "his SSN is «123 45 6789»"],
+    "us_ssn": ["SSN: «123-45-6789» 1980-01-01", "social security number «123456789»", "his SSN is «123 45 6789»"],
     "my_number": [
         "個人番号 «123456789018»",
         "マイナンバー：«1234-5678-9018»です",
@@ -162,7 +162,7 @@ NOT_FOUND: dict[PiiType, list[str]] = {
         "commit 9f8e7d6c5b4a39281706f5e4d3c2b1a0",
         "color: '" + RANDOM + "'",
     ],
-    "token": ["eyJ is how it begins", "tokens = tokenizer_of_the_model_number_12", "token: 'word_in_a_sentence_00'"],
+    "token": ["eyJ is how it begins", "tokens = tokenizer_of_the_model_number_12", "token: 'not_exists_file_1123'"],
     "private_key": [
         "-----BEGIN PRIVATE KEY-----\n...\n-----END PRIVATE KEY-----",
         "-----BEGIN PUBLIC KEY-----\n" + RANDOM * 4 + "\n-----END PUBLIC KEY-----",

@@ -41,6 +41,14 @@ def test_replacing_puts_a_placeholder_of_the_type_in_place() -> None:
     assert result.facts == {"pii": {"email": 3, "phone": 2}}
 
 
+def test_pages_and_lines_of_the_source_are_still_found_after_replacing() -> None:
+    text = "mail taro@example.jp\nsecond page\n"
+    document = Document("a.pdf", text, pages=(0, text.index("second")), line_map=((2, 5),))
+    after = passed(step(pii="replace")(document)).document
+    assert after.pages == (0, after.text.index("second"))
+    assert after.line_map == document.line_map
+
+
 def test_consistent_placeholders_number_the_distinct_values_of_a_type() -> None:
     """Case does not make another address, nor does width another telephone."""
     result = passed(step(pii="replace", consistent=True)(Document("a.txt", TEXT)))
@@ -129,7 +137,7 @@ def test_replacing_never_adds_or_removes_a_line(text: str, consistent: bool) -> 
     assert clean.count("\n") == text.count("\n")
 
 
-@given(st.lists(pieces, max_size=12).map(" ".join))
+@given(st.lists(pieces, max_size=12).map("; ".join))
 def test_what_was_replaced_is_not_found_again(text: str) -> None:
     clean = replaced(text, find_pii(text))
     left = {match.value for match in find_pii(clean)}
