@@ -22,8 +22,9 @@ HEAD_BYTES = 4096
 
 _MAX_SNIFFED_LINE = 4 << 20
 
+# Atomic: else every way to join several comments into one would be tried, which are 2 to the power of their number.
 _HTML_START = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html[\s>])", re.I | re.S
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*>\s*)?(?><!--.*?-->\s*)*+<(?:!doctype\s+html|html[\s>])", re.I | re.S
 )
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]{1,40}):[ \t]?")
 _MAIL_STAMPS = frozenset({b"date", b"message-id", b"received", b"mime-version", b"return-path", b"delivered-to"})

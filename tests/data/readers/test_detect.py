@@ -1,5 +1,7 @@
 import gzip
 import json
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
@@ -64,3 +66,16 @@ def test_a_tar_without_a_magic_number_is_told_by_its_name_and_checksum(tmp_path:
     old[148:156] = b"%06o\0 " % sum(old)
     assert detected(tmp_path / "a.tar", bytes(old) + bytes(1024)).format == "tar"
     assert detected(tmp_path / "a.txt", bytes(old) + bytes(1024)).format == "text"
+
+
+def test_a_page_that_begins_with_hundreds_of_comments_is_told_at_once(tmp_path: Path) -> None:
+    comments = "<!-- x -->" * 400
+    assert detected(tmp_path / "a", f"{comments}<html>").format == "html"
+    assert detected(tmp_path / "a", f"{comments}<p>").format == "text"
+
+
+def test_the_table_of_readers_loads_no_parser() -> None:
+    names = ("lxml", "pptx", "docx", "openpyxl", "warcio", "zstandard", "pypdfium2", "trafilatura", "pyarrow", "numpy")
+    script = f"import sys, llmkit.data.readers.table\nprint([name for name in {names} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
