@@ -99,7 +99,7 @@ class Hub:
 def fetch_hub(wanted: HubInput, folder: Path, report: Reporter, *, hub: Hub | None = None) -> list[SourceFile]:
     """One parquet file below `folder` for each split that `wanted` means, in the order in which the dataset has them.
 
-    The meta of each: `dataset`, `revision` (the commit), `split`, `retrieved`, and `config` and `licence` where there
+    The meta of each: `dataset`, `revision` (the commit), `split`, `retrieved`, and `config` and `license` where there
     are any. What an earlier run fetched of the same commit is used again, and also where the Hub cannot be reached.
 
     Raises:
@@ -158,7 +158,7 @@ def _files(wanted: HubInput, folder: Path, kept: _Kept) -> list[SourceFile]:
         "dataset": wanted.repo,
         "revision": kept.commit,
         "config": wanted.config or "",
-        "licence": kept.licence,
+        "license": kept.licence,
         "retrieved": kept.retrieved,
     }
     found = []

@@ -67,7 +67,7 @@ def test_each_split_becomes_a_parquet_file_that_knows_its_commit_and_licence(dat
     assert train.path.is_absolute()
     assert train.size == train.path.stat().st_size
     assert dict(train.meta, retrieved="") == {
-        "dataset": "org/name", "revision": COMMIT, "licence": "cc-by-4.0", "split": "train", "retrieved": "",
+        "dataset": "org/name", "revision": COMMIT, "license": "cc-by-4.0", "split": "train", "retrieved": "",
     }  # fmt: skip
     table = pq.read_table(train.path)
     assert table["text"].to_pylist() == [f"文書 {n}" for n in range(2500)]

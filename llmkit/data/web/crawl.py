@@ -84,8 +84,6 @@ def collect_web(
         found = run.fetch()
     finally:
         fetcher.close()
-    if run.left:
-        report.warn(f"{options.max_pages:,} web pages are fetched in one run, and {run.left:,} more are listed")
     if run.stale:
         report.warn(f"copies of earlier runs stand for what did not answer ({len(run.stale):,}): {run.stale[0]}")
     files: dict[str, list[SourceFile]] = {text: [] for text in roots}
@@ -233,7 +231,7 @@ class _Run:
             "retrieved": kept.retrieved,
             "content_type": kept.content_type,
             "charset": kept.charset,
-            "licence": kept.licence or page.licence,
+            "license": kept.licence or page.licence,
             "final_url": kept.final_url if kept.final_url != kept.url else "",
         }
         query = f"?{page.url.query.decode('ascii')}" if page.url.query else ""
