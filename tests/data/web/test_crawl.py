@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from llmkit.data.web.options import WebOptions
 from llmkit.data.web.crawl import WebCollected, collect_web
+from llmkit.data.web.options import WebOptions
 from llmkit.errors import ConfigError, StorageError, UsageError
 from llmkit.reporting.reporter import Silent
 
