@@ -23,7 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from llmkit.cli.render import STYLES, draw, duration, inert, number
-from llmkit.reporting.blocks import Block, Line, Quote, Style
+from llmkit.reporting.blocks import Block, Diff, Heading, Line, Quote, Style
 from llmkit.reporting.reporter import Progress as Bar
 from llmkit.reporting.reporter import Reporter, Silent
 
@@ -59,7 +59,7 @@ class _Speaker(Silent):
         super().warn(message)
 
     def show(self, block: Block) -> None:
-        self.console.print(draw(block), soft_wrap=isinstance(block, Line | Quote))
+        self.console.print(draw(block), soft_wrap=isinstance(block, Line | Heading | Quote | Diff))
 
 
 class RichReporter(_Speaker):

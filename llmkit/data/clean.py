@@ -11,9 +11,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import ftfy
+import ftfy.chardata
 import ftfy.fixes
 
 from llmkit.config.sections import CleanOptions
@@ -44,7 +45,7 @@ _RARE_LINE_ENDS = re.compile(r"[\v\f\u2028\u2029]")
 # C0 and C1 controls, the byte-order mark, and noncharacters. Joiners and direction marks carry meaning and stay.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufeff\ufffe\uffff]")
 _MOST_BLANK_LINES = 2
-_BLANK_LINES = re.compile(rf"\n{{{_MOST_BLANK_LINES + 2},}}")
+_TOO_MANY_BLANK_LINES = "\n" * (_MOST_BLANK_LINES + 2)
 
 # Symbols, unassigned and private characters; letters (L), marks (M), numbers (N), punctuation (P) and spaces stay.
 _SYMBOLS = frozenset({"So", "Sk", "Sm", "Co", "Cn"})
@@ -85,7 +86,7 @@ def normalise(text: str, options: CleanOptions, *, code: bool) -> Normalised:
     changes: Counter[str] = Counter()
     text, changes["line_ends"] = _LINE_ENDS.subn("\n", text)
     origins: Sequence[int] = ()
-    if not code and _RARE_LINE_ENDS.search(text):
+    if not code and any(char in text for char in "\v\f\u2028\u2029"):
         origins = _split_origins(text)
         text, rare = _RARE_LINE_ENDS.subn("\n", text)
         changes["line_ends"] += rare
@@ -153,8 +154,26 @@ def _line_by_line(text: str, change: Callable[[str], str]) -> tuple[str, int]:
 
 
 def _repaired_line(line: str) -> str:
+    if not _suspicious().search(line):
+        return line
     pieces = (line[i : i + _LONGEST_REPAIR] for i in range(0, len(line), _LONGEST_REPAIR))
     return "".join(ftfy.fix_text(piece, _REPAIR) for piece in pieces)
+
+
+@cache
+def _suspicious() -> re.Pattern[str]:
+    """What a line must hold for ftfy to change it; to ask this first makes the repair ten times as fast.
+
+    UTF-8 that was read as a one-byte encoding shows as the character of a lead byte (C2 to F4) before that of a
+    continuation byte (80 to BF). A non-breaking space among the latter may have become a space, which ftfy takes back
+    in every encoding but MacRoman. Besides: C1 controls, escapes, and the marks of what could not be decoded.
+    """
+    pairs: list[str] = []
+    for encoding in ftfy.chardata.CHARMAP_ENCODINGS:
+        leads = bytes(range(0xC2, 0xF5)).decode(encoding, "ignore")
+        rest = bytes(range(0x80, 0xC0)).decode(encoding, "ignore") + ("" if encoding == "macroman" else " ")
+        pairs.append(f"[{re.escape(leads)}][{re.escape(rest)}]")
+    return re.compile("|".join([*pairs, "[\x80-\x9f\x1a\x1b\ufffd]"]))
 
 
 def _without_symbols(text: str) -> tuple[str, int]:
@@ -175,7 +194,7 @@ def _without_trailing_space(text: str) -> tuple[str, int]:
 def _without_blank_lines(text: str, origins: Sequence[int]) -> tuple[str, int, Sequence[int]]:
     """Without blank lines at the beginning, and with at most two in a row; the number of runs that were cut."""
     first = len(text) - len(text.lstrip("\n"))
-    if not first and not _BLANK_LINES.search(text):
+    if not first and _TOO_MANY_BLANK_LINES not in text:
         return text, 0, origins
     lines = text.split("\n")
     numbers = origins or range(1, len(lines) + 1)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 import numpy as np
 
-from llmkit.data.dedup import BANDS, shingle_hashes, similarity
+from llmkit.data.dedup import BANDS, compared, similarity
 from llmkit.data.engine import ordered_map
 from llmkit.errors import RunError
 from llmkit.reporting.reporter import Progress
@@ -87,6 +87,9 @@ def find_clusters(
         scratch: a folder for arrays of a few bytes per document.
         threshold: the least Jaccard similarity of near duplicates.
     """
+    if not len(hashes):
+        none = np.zeros(0, np.int64)
+        return Clusters(none, none.astype(bool), none.astype(np.uint64))
     first = _first_of_each(hashes, scratch)
     parents = _Parents(first)
     distinct = first == np.arange(len(first))
@@ -176,7 +179,7 @@ def _near_pairs(texts: Texts, threshold: float, buckets: Sequence[Bucket]) -> li
 
     def hashes(document: int) -> np.ndarray:
         if document not in known:
-            known[document] = shingle_hashes(texts(document))
+            known[document] = compared(texts(document))
         return known[document]
 
     return [pair for bucket in buckets for pair in _near_in(bucket, hashes, threshold)]
@@ -225,6 +228,4 @@ class _Parents:
 
 def _array(scratch: Path, name: str, size: int, dtype: type) -> np.ndarray:
     """An array on disk, which the system may take out of memory whenever it needs room."""
-    if size == 0:
-        return np.zeros(0, dtype=dtype)
     return np.memmap(scratch / f"{name}.array", dtype=dtype, mode="w+", shape=(size,))

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 from rensa import RMinHash
 
-from llmkit.text.ngrams import shingles
+from llmkit.text.ngrams import Hashes, jaccard, shingle_hashes
 
 SHINGLE_TOKENS = 5
 
@@ -53,9 +53,10 @@ class Sketch:
 
 def sketch(text: str) -> Sketch:
     """The sketch of a text; runs in worker processes, and is the same on every machine."""
-    minhash = RMinHash(num_perm=BANDS * ROWS, seed=_SEED)
-    minhash.update(list(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS)))
-    values = array("I", minhash.digest()).tobytes()
+    hashes = compared(text)
+    rows = np.asarray([0, len(hashes)], dtype=np.uint64)
+    signature = RMinHash.digest_matrix_from_flat_token_hashes(hashes, rows, BANDS * ROWS, _SEED).to_rows()[0]
+    values = array("I", signature).tobytes()
     width = len(values) // BANDS
     bands = tuple(xxhash.xxh3_64_intdigest(values[band * width : (band + 1) * width]) for band in range(BANDS))
     return Sketch(exact_hash(text), bands)
@@ -66,18 +67,16 @@ def exact_hash(text: str) -> bytes:
     return hashlib.blake2b(" ".join(text.casefold().split()).encode(), digest_size=16).digest()
 
 
-def shingle_hashes(text: str) -> np.ndarray:
-    """The set of a text's shingles as 64-bit hashes, sorted and without repeats: what `similarity` compares."""
-    grams = list(shingles(text[:_COMPARED_CHARS], SHINGLE_TOKENS))
-    return np.unique(np.asarray(RMinHash.hash_token_sets([grams])[0], dtype=np.uint64))
+def compared(text: str) -> Hashes:
+    """The set of a text's shingles, as `similarity` takes it."""
+    return shingle_hashes(text[:_COMPARED_CHARS], SHINGLE_TOKENS)
 
 
-def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Jaccard similarity of two sets of 64-bit hashes, each sorted and without repeats."""
+def similarity(a: Hashes, b: Hashes) -> float:
+    """Jaccard similarity of two texts by their `compared`; below a half, an upper bound of it."""
     if min(len(a), len(b)) < 0.5 * max(len(a), len(b)):
-        return min(len(a), len(b)) / max(1, len(a), len(b))  # an upper bound, and too low already
-    common = len(np.intersect1d(a, b, assume_unique=True))
-    return common / (len(a) + len(b) - common)
+        return min(len(a), len(b)) / max(1, len(a), len(b))
+    return jaccard(a, b)
 
 
 def line_hash(line: str) -> int | None:

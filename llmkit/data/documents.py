@@ -97,7 +97,7 @@ class DocumentsWriter:
         self.splits[split].update(size)
         self.contents.terms.update(facts.get("terms", {}))
         meta = json.loads(row["meta"])
-        licence = meta.get("license") or meta.get("licence") or UNKNOWN
+        licence = meta.get("license") or UNKNOWN
         self.contents.add(
             size,
             {

@@ -13,7 +13,7 @@ class Drop:
 
     Attributes:
         source: file path or URI, as in `Document`.
-        step: which step dropped it: read, normalise, language, quality, privacy, dedup, lines,
+        step: which step dropped it: collect, read, normalise, language, quality, privacy, dedup, lines,
             decontaminate; of examples read, check, dedup, conflicts.
         reason: a short code to count by, such as `binary` or `near_duplicate`.
         detail: one sentence for a person; where it applies, with the line.

@@ -29,8 +29,8 @@ from llmkit.errors import DataError, NotFoundError
 from llmkit.registry.disk import writing
 from llmkit.reporting.reporter import Reporter
 
-_WORTH_WORKERS = 16 << 20
-"""Bytes of input below which worker processes cost more time to start (0.7 s) than they save (at some 6 MB/s)."""
+_WORTH_WORKERS = 4 << 20
+"""Bytes of input below which worker processes cost more time to start (0.7 s) than they save (at some 2 MB/s)."""
 
 SHARDS, SCRATCH = "shards", "scratch"
 CONTAMINATION = "contamination.json"

@@ -27,6 +27,8 @@ def carry_places(before: Document, after: Document) -> Document:
     """
     if before.text == after.text:
         return after
+    if before.record and not before.pages:  # a row of a table: its lines are no lines of the source
+        return after
     old, new = before.text.split("\n"), after.text.split("\n")
     if len(old) == len(new):
         return replace(after, pages=_pages(before, range(len(new)), new), line_map=before.line_map)
@@ -53,8 +55,9 @@ def _in_order(old: Sequence[str], new: Sequence[str]) -> list[int]:
 def _origins(document: Document, lines: int) -> list[int]:
     """The source's line number of each of the document's lines."""
     numbers = list(range(1, lines + 1))
-    for (here, there), (until, _) in zip(document.line_map, (*document.line_map[1:], (lines + 1, 0)), strict=True):
-        numbers[here - 1 : until - 1] = range(there, there + until - here)
+    ends = [here for here, _ in document.line_map[1:]] + [lines + 1]
+    for (here, there), end in zip(document.line_map, ends, strict=False):
+        numbers[here - 1 : end - 1] = range(there, there + end - here)
     return numbers
 
 

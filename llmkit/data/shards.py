@@ -18,8 +18,8 @@ from llmkit.data.readers.table import read_file, read_range
 from llmkit.data.rows import Range, format_of, jsonl_ranges, parquet_ranges
 from llmkit.text.document import Document
 
-SHARD_BYTES = 8 << 20
-"""Input of a shard: some seconds of work, so that little is lost by a kill and the progress bar moves."""
+SHARD_BYTES = 2 << 20
+"""Input of a shard: a second or two of work, so that little is lost by a kill and the progress bar moves."""
 
 SHARD_FILES = 512
 """And files of a shard, where they are small."""

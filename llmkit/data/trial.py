@@ -14,7 +14,7 @@ import numpy as np
 from llmkit.config.sections import PrivacyOptions, QualityOptions
 from llmkit.data.clean import clean
 from llmkit.data.collect import Collected
-from llmkit.data.dedup import shingle_hashes, similarity
+from llmkit.data.dedup import compared, similarity
 from llmkit.data.drops import Drop
 from llmkit.data.language import identify
 from llmkit.data.media import is_code
@@ -138,7 +138,7 @@ def _counts(kinds: object) -> Mapping[str, int]:
 
 def _near(texts: Sequence[str]) -> dict[str, int]:
     """How many texts have an earlier one at least that similar, compared each with each."""
-    sets = [shingle_hashes(text) for text in texts]
+    sets = [compared(text) for text in texts]
     best = np.zeros(len(sets))
     holders: dict[int, list[int]] = {}
     for index, hashes in enumerate(sets):

@@ -87,9 +87,9 @@ def read_source(source: str, record: str) -> Document:
         NotFoundError: the file, or that record of it, is gone.
     """
     from llmkit.data.drops import Drop
-    from llmkit.data.readers.table import read_file
+    from llmkit.data.readers.table import read_source as read_again
 
-    for item in read_file(Path(source)):
+    for item in read_again(source):
         if not isinstance(item, Drop) and item.record == record:
             return item
     raise NotFoundError("the source is not there any more", where=source, mend="run `llmkit index` again")
@@ -102,18 +102,23 @@ def outdated(knowledge: Knowledge, retrieved: Sequence[Mapping[str, Any]], most:
         indexed.setdefault(row.source, set()).add(row.digest)
     notes = []
     for source in list(dict.fromkeys(place["source"] for place in retrieved))[:most]:
-        if not Path(source).exists():
+        if not container(source).exists():
             notes.append(f"{reachable(source)} is gone since it was indexed: run llmkit index again")
-        elif _digests(Path(source)) != indexed.get(source):
+        elif _digests(source) != indexed.get(source):
             notes.append(f"{reachable(source)} has changed since it was indexed: run llmkit index again")
     return notes
 
 
-def _digests(path: Path) -> set[str]:
-    from llmkit.data.drops import Drop
-    from llmkit.data.readers.table import read_file
+def container(source: str) -> Path:
+    """The file that a source is, or is inside of: `docs.zip` for `docs.zip!/guide.md`."""
+    return Path(source.split("!/")[0])
 
-    return {item.digest for item in read_file(path) if not isinstance(item, Drop)}
+
+def _digests(source: str) -> set[str]:
+    from llmkit.data.drops import Drop
+    from llmkit.data.readers.table import read_source as read_again
+
+    return {item.digest for item in read_again(source) if not isinstance(item, Drop)}
 
 
 def reachable(source: str) -> str:

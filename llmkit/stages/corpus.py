@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -222,7 +223,9 @@ def _grams(cfg: PreprocessConfig, found: Inputs) -> EvalGrams | None:
     from llmkit.data.decontamination.lookup import EvalGrams
 
     paths: list[Path] = found.raw["against"].value
-    return EvalGrams.build({path.stem: read_eval_set(path) for path in paths}, cfg.decontaminate.ngram)
+    stems = Counter(path.stem for path in paths)
+    named = {path.stem if stems[path.stem] == 1 else f"{path.parent.name}/{path.name}": path for path in paths}
+    return EvalGrams.build({name: read_eval_set(path) for name, path in named.items()}, cfg.decontaminate.ngram)
 
 
 def _compared(dataset: Dataset, reference: Artifact) -> Mapping[str, Any]:

@@ -272,11 +272,12 @@ def _question_rows(task: Any, bench: _Bench) -> Iterator[Any]:
 def _indexed_documents(searcher: Any) -> Iterator[Any]:
     """The documents of an index, read again from their files."""
     from llmkit.data.drops import Drop
-    from llmkit.data.readers.table import read_file
+    from llmkit.data.readers.table import read_source
+    from llmkit.stages.answers import container
 
     for source, _ in searcher.view.sources(searcher.view.counts[0]):
-        if Path(source).exists():
-            yield from (item for item in read_file(Path(source)) if not isinstance(item, Drop))
+        if container(source).exists():
+            yield from (item for item in read_source(source) if not isinstance(item, Drop))
 
 
 def _not_a_file(task: Any) -> Path:

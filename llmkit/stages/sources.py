@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmkit.config.sections import WebOptions
     from llmkit.data.collect import SourceFile
     from llmkit.data.drops import Drop
+    from llmkit.data.web.crawl import WebCollected
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
     from llmkit.reporting.reporter import Reporter
@@ -58,22 +59,23 @@ def fetch(
     from llmkit.data.collect import kind_of_input
 
     files: dict[str, Sequence[SourceFile]] = {}
-    drops: list[Drop] = []
-    for name in dict.fromkeys(names):
-        match kind_of_input(name):
-            case "stdin":
-                from llmkit.data.standard_input import spool_stdin
+    drops: Sequence[Drop] = ()
+    kinds = {name: kind_of_input(name) for name in names}
+    if urls := [name for name, kind in kinds.items() if kind == "web"]:
+        collected = _from_web(urls, web, registry, reporter, offline=offline)
+        files.update(collected.found)
+        drops = collected.drops
+    for name, kind in kinds.items():
+        if kind == "stdin":
+            from llmkit.data.standard_input import spool_stdin
 
-                registry.layout.prepare()
-                files[name] = [spool_stdin(sys.stdin.buffer, registry.layout.downloads / "stdin")]
-            case "web":
-                files[name], missed = _from_web(name, web, registry, reporter, offline=offline)
-                drops += missed
-            case "hub":
-                from llmkit.data.hub import fetch_hub, parse_hub_input
+            registry.layout.prepare()
+            files[name] = [spool_stdin(sys.stdin.buffer, registry.layout.downloads / "stdin")]
+        elif kind == "hub":
+            from llmkit.data.hub import fetch_hub, parse_hub_input
 
-                registry.layout.prepare()
-                files[name] = fetch_hub(parse_hub_input(name), registry.layout.downloads / "hub", reporter)
+            registry.layout.prepare()
+            files[name] = fetch_hub(parse_hub_input(name), registry.layout.downloads / "hub", reporter)
     return Fetched(files, drops)
 
 
@@ -144,14 +146,14 @@ def name_from_inputs(cfg: FilesConfig) -> str:
 
 
 def _from_web(
-    url: str, web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool
-) -> tuple[Sequence[SourceFile], Sequence[Drop]]:
+    urls: Sequence[str], web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool
+) -> WebCollected:
     from llmkit.data.web.crawl import collect_web
     from llmkit.data.web.options import WebOptions as Limits
 
     registry.layout.prepare()
     limits = Limits(rate=web.rate, max_pages=web.max_pages, offline=offline)
-    collected = collect_web([url], registry.layout.downloads / "web", limits, reporter)
+    collected = collect_web(urls, registry.layout.downloads / "web", limits, reporter)
     if collected.left:
-        reporter.warn(f"{collected.left} more pages of {url} were left: raise --max-pages")
-    return collected.files, collected.drops
+        reporter.warn(f"{collected.left} more pages were left: raise --max-pages")
+    return collected

@@ -191,13 +191,13 @@ def _unread(ending: Ending) -> bool:
 
 
 def _original(dataset: Dataset, document_id: str, text: str | None) -> dict[str, Any]:
-    from llmkit.data.dedup import shingle_hashes, similarity
+    from llmkit.data.dedup import compared, similarity
 
     row = dataset.row(document_id)
     if row is None:
         return {"id": document_id, "source": "(dropped as well)"}
     told = {"id": document_id, "source": row["source"], "record": row["record"]}
     if text is not None:
-        told["similarity"] = similarity(shingle_hashes(row["text"]), shingle_hashes(text))
+        told["similarity"] = similarity(compared(row["text"]), compared(text))
         told |= {"before": row["text"][:_SHOWN_CHARS], "after": text[:_SHOWN_CHARS]}
     return told

@@ -3,12 +3,13 @@ import sysconfig
 import unicodedata
 from pathlib import Path
 
+import ftfy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.config.sections import CleanOptions
-from llmkit.data.clean import clean, normalise
+from llmkit.data.clean import _REPAIR, _repaired_line, clean, normalise
 from llmkit.data.drops import Drop
 from llmkit.data.steps import Passed
 from llmkit.text.document import Document
@@ -37,6 +38,20 @@ def test_wrong_decodings_are_undone_in_prose_and_not_in_code() -> None:
     assert prose("The cafÃ© said itâ€™s open.") == "The café said it’s open."
     assert prose("The cafÃ© is open.", repair=False) == "The cafÃ© is open."
     assert code('assert fix("cafÃ©")\n') == 'assert fix("cafÃ©")\n'
+
+
+_ENCODINGS = ("latin-1", "cp1252", "cp1250", "cp1251", "cp1253", "mac_roman", "cp437", "iso8859-2")
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\n\r")), st.sampled_from(_ENCODINGS), st.text())
+def test_the_quick_look_before_the_repair_misses_nothing_that_ftfy_would_change(
+    text: str, encoding: str, around: str
+) -> None:
+    """Oracle: ftfy itself, on text decoded wrongly once or twice."""
+    wrong = around + text.encode("utf-8").decode(encoding, "replace") + around
+    twice = wrong.encode("utf-8", "replace").decode(encoding, "replace")
+    for line in (text, wrong, twice, wrong.replace("\xa0", " ")):
+        assert _repaired_line(line) == ftfy.fix_text(line, _REPAIR)
 
 
 def test_line_ends_become_one_kind_and_blank_lines_are_squeezed() -> None:
@@ -92,13 +107,40 @@ def test_a_document_that_is_too_short_is_dropped_and_another_keeps_its_origin() 
     short = clean(Document("/a.txt", "hi   \n\n\n", record="3"), OPTIONS)
     assert isinstance(short, Drop)
     assert (short.reason, short.record) == ("too_short", "3")
-    kept = clean(Document("/a.pdf", "a text that is long enough", pages=(0, 5), meta={"title": "T"}), OPTIONS)
+    kept = clean(Document("/a.txt", "a text that is long enough", meta={"title": "T"}), OPTIONS)
     assert isinstance(kept, Passed)
-    assert (kept.document.id, kept.document.meta, kept.document.pages) == (
-        Document("/a.pdf", "").id,
-        {"title": "T"},
-        (),
-    )
+    assert (kept.document.id, kept.document.meta) == (Document("/a.txt", "").id, {"title": "T"})
     assert isinstance(
         clean(Document("/a.txt", "これは二十文字より長い日本語の文章です。"), CleanOptions(min_chars=10)), Passed
     )
+
+
+def test_the_pages_of_a_cleaned_document_begin_where_its_pages_begin() -> None:
+    pages = ["First  \n\n\n\n\n\npage.", "", "Third page, \x00longer than  \nthe others."]
+    starts = (0, len(pages[0]) + 2, len(pages[0]) + 4)
+    cleaned = clean(Document("/a.pdf", "\n\n".join(pages), pages=starts), OPTIONS)
+    assert isinstance(cleaned, Passed)
+    document = cleaned.document
+    assert document.page_at(document.text.index("First")) == 1
+    assert document.page_at(document.text.index("Third")) == document.page_at(len(document.text) - 1) == 3
+
+
+@given(st.lists(st.sampled_from(["a line", "", "  ", "another \t", "日本語", "c\x0cd", "e\u2028f"]), max_size=30))
+def test_a_line_of_a_cleaned_text_leads_back_to_its_line_in_the_source(lines: list[str]) -> None:
+    source = "\n".join(f"{line}{number}" if line.strip() else line for number, line in enumerate(lines, start=1))
+    cleaned = clean(Document("/a.txt", source), CleanOptions(min_chars=0))
+    assert isinstance(cleaned, Passed)
+    document = cleaned.document
+    for number, line in enumerate(document.text.split("\n"), start=1):
+        if line and line[-1].isdigit():
+            expected = int("".join(char for char in line if char.isascii() and char.isdigit()))
+            assert document.source_line(document.lines.start(number)) == expected
+
+
+def test_what_is_folded_and_removed_on_request_is_counted() -> None:
+    text = "“Ｆｕｌｌ　ｗｉｄｔｈ” ﾊﾝｶｸ ★ → Ünïcode"
+    options = CleanOptions(width="fold", quotes="straighten", symbols="remove", lowercase=True, min_chars=0)
+    result = normalise(text, options, code=False)
+    assert result.text == '"full width" ハンカク   ünïcode'
+    assert result.changes == {"width": 1, "quotes": 1, "symbols": 2, "lowercase": 2}
+    assert normalise(text, options, code=True).text == text

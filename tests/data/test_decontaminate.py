@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from llmkit.data.decontamination.eval_sets import read_eval_set
-from llmkit.data.decontamination.grams import gram_hashes, most_tokens, token_hashes, words_in
+from llmkit.data.decontamination.grams import gram_hashes, most_tokens, weighed_tokens, words_in
 from llmkit.data.decontamination.lookup import EvalGrams
 from llmkit.data.decontamination.step import DecontaminateStep, contamination_report
 from llmkit.errors import DataError, NotFoundError
@@ -190,7 +190,7 @@ def test_what_is_found_is_what_a_comparison_of_sets_of_tuples_finds(items: list[
 
 @given(st.one_of(st.text(max_size=60), mixed), st.integers(1, 13))
 def test_equal_grams_have_equal_hashes_and_different_ones_have_different_hashes(text: str, words: int) -> None:
-    hashes, weights = token_hashes(text)
+    hashes, weights = weighed_tokens(text)
     found = gram_hashes(hashes, weights, words)
     assert len(set(found.tolist())) == len(naive_grams(normal(text), words))
     assert len(hashes) <= most_tokens(words_in(weights) + 1)

@@ -10,20 +10,17 @@ in a row are shared with a different article by 69 of them, 20 by 2, and 26 or 3
 
 from __future__ import annotations
 
-import unicodedata
 from functools import lru_cache
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
-from llmkit.text.ngrams import word_tokens
+from llmkit.text.ngrams import Hashes, token_hashes, word_tokens
 from llmkit.text.scripts import UNSPACED_SCRIPTS, script_of
 
 WORD = 5
 CHARACTER = 2
 
-Hashes = NDArray[np.uint64]
 Weights = NDArray[np.int64]
 
 # Any odd number has an inverse modulo 2^64. This one is the golden ratio's (Knuth, TAOCP volume 3, section 6.4).
@@ -32,18 +29,13 @@ _INVERSE = pow(_BASE, -1, 1 << 64)
 _FEWEST_POWERS = 1 << 16
 
 
-def token_hashes(text: str) -> tuple[Hashes, Weights]:
-    """64-bit hash and weight of each token of a text; case, spacing, punctuation, and the width of characters do not
-    count. The same on every machine.
-    """
-    if not unicodedata.is_normalized("NFKC", text):
-        text = unicodedata.normalize("NFKC", text)
-    tokens = word_tokens(text)
-    encoded = (token.encode("utf-8", "surrogatepass") for token in tokens)
-    hashes = np.fromiter(map(xxhash.xxh3_64_intdigest, encoded), np.uint64, len(tokens))
+def weighed_tokens(text: str) -> tuple[Hashes, Weights]:
+    """The hash and the weight of each token of a text."""
+    hashes = token_hashes(text)
     if text.isascii():
-        return hashes, np.full(len(tokens), WORD, np.int64)
-    characters = {char for char in set(text.casefold()) if script_of(char) in UNSPACED_SCRIPTS}
+        return hashes, np.full(len(hashes), WORD, np.int64)
+    tokens = word_tokens(text)
+    characters = {char for char in set().union(*tokens) if script_of(char) in UNSPACED_SCRIPTS}
     unspaced = np.fromiter(map(characters.__contains__, tokens), np.bool_, len(tokens))
     return hashes, np.where(unspaced, CHARACTER, WORD).astype(np.int64)
 

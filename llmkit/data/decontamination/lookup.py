@@ -14,7 +14,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from llmkit.data.decontamination.grams import Hashes, Weights, gram_hashes, most_tokens, token_hashes, words_in
+from llmkit.data.decontamination.grams import Weights, gram_hashes, most_tokens, weighed_tokens, words_in
+from llmkit.text.ngrams import Hashes
 
 FEWEST_WORDS = 8
 """An item with fewer words is not looked for. Brown et al. 2020, appendix C."""
@@ -56,6 +57,8 @@ class EvalGrams:
         lengths: which lengths of grams occur, in words: `n`, and those of shorter items.
         hashes: of the grams, ascending; a gram of several items is repeated.
         owners: for each hash, its item, counted through all sets.
+        beginnings: of the grams, each by the hash of its first few words, ascending: nearly every document is done
+            with after it was found to have none of them, and one pass is enough for that.
     """
 
     n: int
@@ -63,6 +66,7 @@ class EvalGrams:
     lengths: tuple[int, ...]
     hashes: Hashes
     owners: NDArray[np.uint32]
+    beginnings: Hashes
 
     @classmethod
     def build(cls, sets: Mapping[str, Iterable[tuple[str, str]]], n: int = 13) -> EvalGrams:
@@ -75,9 +79,10 @@ class EvalGrams:
         lengths: set[int] = set()
         hashes: list[Hashes] = []
         owners: list[NDArray[np.uint32]] = []
+        beginnings: list[Hashes] = [np.empty(0, np.uint64)]
         before = 0
         for name, items in sets.items():
-            found, of_set = _set_grams(name, items, n, lengths)
+            found, of_set = _set_grams(name, items, n, lengths, beginnings)
             hashes.append(of_set[0])
             owners.append(of_set[1] + np.uint32(before))
             built.append(found)
@@ -85,11 +90,12 @@ class EvalGrams:
         all_hashes = np.concatenate([np.empty(0, np.uint64), *hashes])
         order = np.argsort(all_hashes, kind="stable")
         all_owners = np.concatenate([np.empty(0, np.uint32), *owners])[order]
-        return cls(n, tuple(built), tuple(sorted(lengths)), all_hashes[order], all_owners)
+        begun = np.unique(np.concatenate(beginnings))
+        return cls(n, tuple(built), tuple(sorted(lengths)), all_hashes[order], all_owners, begun)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Without the table of `_present`, which is made again in each process faster than it is sent.
-        return (EvalGrams, (self.n, self.sets, self.lengths, self.hashes, self.owners))
+        # Without the tables of first bits, which are made again in each process faster than it is sent.
+        return (EvalGrams, (self.n, self.sets, self.lengths, self.hashes, self.owners, self.beginnings))
 
     def found_in(self, text: str) -> dict[str, list[str]]:
         """Which items a document contains: for each set that has any, their ids in the order of the set."""
@@ -111,11 +117,20 @@ class EvalGrams:
         overlap = most_tokens(self.lengths[-1]) - 1
         hashes, weights = np.empty(0, np.uint64), np.empty(0, np.int64)
         for piece in _pieces(text):
-            more_hashes, more_weights = token_hashes(piece)
+            more_hashes, more_weights = weighed_tokens(piece)
             hashes = np.concatenate([hashes[-overlap:], more_hashes])
             weights = np.concatenate([weights[-overlap:], more_weights])
+            if not self._may_begin(gram_hashes(hashes, weights, min(self.n, FEWEST_WORDS))):
+                continue
             for length in self.lengths:
                 yield gram_hashes(hashes, weights, length)
+
+    def _may_begin(self, grams: Hashes) -> bool:
+        """Whether one of the grams is the beginning of one that is looked for."""
+        present, shift = self._begun
+        candidates = grams[present[grams >> shift]]
+        at = np.searchsorted(self.beginnings, candidates)
+        return bool((self.beginnings[np.minimum(at, len(self.beginnings) - 1)] == candidates).any())
 
     def _owners(self, grams: Hashes) -> NDArray[np.uint32]:
         """The items that have one of the grams, ascending."""
@@ -132,31 +147,41 @@ class EvalGrams:
 
     @cached_property
     def _present(self) -> tuple[NDArray[np.bool_], np.uint64]:
-        """Whether any hash begins with certain bits, and by how many bits to shift: most grams need no search then."""
-        bits = min(26, max(10, (16 * len(self.hashes)).bit_length()))
-        shift = np.uint64(64 - bits)
-        present = np.zeros(1 << bits, np.bool_)
-        present[self.hashes >> shift] = True
-        return present, shift
+        return _first_bits(self.hashes)
+
+    @cached_property
+    def _begun(self) -> tuple[NDArray[np.bool_], np.uint64]:
+        return _first_bits(self.beginnings)
+
+
+def _first_bits(hashes: Hashes) -> tuple[NDArray[np.bool_], np.uint64]:
+    """Whether any hash begins with certain bits, and by how many bits to shift: most grams need no search then."""
+    bits = min(26, max(10, (16 * len(hashes)).bit_length()))
+    shift = np.uint64(64 - bits)
+    present = np.zeros(1 << bits, np.bool_)
+    present[hashes >> shift] = True
+    return present, shift
 
 
 def _set_grams(
-    name: str, items: Iterable[tuple[str, str]], n: int, lengths: set[int]
+    name: str, items: Iterable[tuple[str, str]], n: int, lengths: set[int], beginnings: list[Hashes]
 ) -> tuple[EvalSet, tuple[Hashes, NDArray[np.uint32]]]:
-    """One set, with the hashes of its grams and the item of each; adds the lengths of grams to `lengths`."""
+    """One set, with the hashes of its grams and the item of each; adds to `lengths` and `beginnings`."""
     ids: list[str] = []
     hashes = [np.empty(0, np.uint64)]
     owners = [np.empty(0, np.uint32)]
     too_short = 0
     for index, (item, text) in enumerate(items):
         ids.append(item)
-        tokens, weights = token_hashes(text)
+        tokens, weights = weighed_tokens(text)
         length = _gram_length(weights, n)
         if length is None:
             too_short += 1
             continue
         lengths.add(length)
-        grams = np.unique(gram_hashes(tokens, weights, length))
+        grams = gram_hashes(tokens, weights, length)
+        beginnings.append(gram_hashes(tokens, weights, min(n, FEWEST_WORDS))[: len(grams)])
+        grams = np.unique(grams)
         hashes.append(grams)
         owners.append(np.full(len(grams), index, np.uint32))
     together = np.concatenate(hashes)
