@@ -1,14 +1,15 @@
 import random
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from llmkit.config.sections import CleanOptions, SplitOptions
+from llmkit.config.sections import CleanOptions, DedupOptions, SplitOptions
 from llmkit.data.collect import collect
 from llmkit.data.dataset import DOCUMENTS, DROPS, REPORT, Dataset
 from llmkit.data.pairs import build_docstring_pairs
-from llmkit.data.pipeline import CorpusOptions, DatasetResult, build_corpus
+from llmkit.data.pipeline import CorpusOptions, DatasetResult, Engine, build_corpus
 from llmkit.data.prepare import PrepareOptions
 from llmkit.data.readers.docstrings import DocstringOptions
 from llmkit.errors import DataError, StorageError
@@ -17,10 +18,12 @@ from llmkit.reporting.reporter import Silent
 JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で泣いていた。"
 
 
-def build(folder: Path, out: Path, workers: int = 1, **options: object) -> DatasetResult:
+def build(folder: Path, out: Path, workers: int = 1, **options: Any) -> DatasetResult:
+    work = out.with_name(f"{out.name}-work")
+    engine = Engine(workers=workers)
     return build_corpus(
-        collect([str(folder)]), out, CorpusOptions(**options), workers=workers, reporter=Silent()  # type: ignore[arg-type]
-    )  # fmt: skip
+        collect([str(folder)]), out, CorpusOptions(**options), work=work, engine=engine, reporter=Silent()
+    )
 
 
 def prose(seed: int, words: int = 200) -> str:
@@ -55,7 +58,7 @@ def test_every_document_is_in_the_result_or_among_the_drops(messy: Path, tmp_pat
         ("same.txt", "dedup", "exact_duplicate"),
         ("near.txt", "dedup", "near_duplicate"),
         ("blob.txt", "read", "binary"),
-        ("short.md", "clean", "too_short"),
+        ("short.md", "normalise", "too_short"),
         ("empty.md", "read", "empty"),
         ("rows.jsonl", "read", "bad_json"),
     }
@@ -71,16 +74,16 @@ def test_the_report_is_a_waterfall_that_adds_up(messy: Path, tmp_path: Path) -> 
     report = Dataset.open(tmp_path / "out").report()
     steps = {step["step"]: step for step in report["steps"]}  # type: ignore[attr-defined]
     assert steps["collect"]["files"] == 28
-    assert [steps[step]["documents"] for step in ("read", "clean", "dedup")] == [26, 25, 23]
+    assert [steps[step]["documents"] for step in ("read", "normalise", "dedup")] == [26, 25, 23]
     splits: dict[str, dict[str, int]] = report["splits"]  # type: ignore[assignment]
     assert sum(split["documents"] for split in splits.values()) == 23
     assert sum(split["characters"] for split in splits.values()) == steps["dedup"]["characters"]
     assert report["drops"] == {
         "read": {"bad_json": 1, "binary": 1, "empty": 1},
-        "clean": {"too_short": 1},
+        "normalise": {"too_short": 1},
         "dedup": {"exact_duplicate": 1, "near_duplicate": 1},
     }
-    assert report["changes"] == {"control_characters": {"documents": 1, "changes": 1}}
+    assert report["changes"] == {"normalise": {"control_characters": {"documents": 1, "changes": 1}}}
     assert report["missing_splits"] == []
 
 
@@ -96,9 +99,8 @@ def test_the_number_of_workers_does_not_change_a_byte(
 
 def test_near_duplicates_never_straddle_a_split_when_they_are_kept(messy: Path, tmp_path: Path) -> None:
     for seed in range(8):
-        build(
-            messy, tmp_path / str(seed), drop_duplicates="none", split=SplitOptions(validation=0.3, test=0.3), seed=seed
-        )
+        options = {"dedup": DedupOptions(duplicates="none"), "split": SplitOptions(validation=0.3, test=0.3)}
+        build(messy, tmp_path / str(seed), seed=seed, **options)
         splits: dict[str, set[str]] = {}
         for each in Dataset.open(tmp_path / str(seed)).documents():
             splits.setdefault(each.cluster, set()).add(each.split)
@@ -107,7 +109,7 @@ def test_near_duplicates_never_straddle_a_split_when_they_are_kept(messy: Path, 
 
 
 def test_only_exact_duplicates_are_dropped_on_request(messy: Path, tmp_path: Path) -> None:
-    result = build(messy, tmp_path / "out", drop_duplicates="exact")
+    result = build(messy, tmp_path / "out", dedup=DedupOptions(duplicates="exact"))
     assert sum(result.rows.values()) == 24
 
 
@@ -156,7 +158,7 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(messy: Path, tmp_pat
 def test_pairs_inherit_the_split_of_their_file_and_do_not_repeat(tmp_path: Path) -> None:
     collected = collect(["python:stdlib"], include=["/s*.py", "json/**", "/t*.py"])
     options = CorpusOptions(PrepareOptions(clean=CleanOptions()), split=SplitOptions(validation=0.2, test=0.1))
-    build_corpus(collected, tmp_path / "corpus", options, workers=1, reporter=Silent())
+    build_corpus(collected, tmp_path / "corpus", options, work=tmp_path / "work", engine=Engine(), reporter=Silent())
     corpus = Dataset.open(tmp_path / "corpus")
     result = build_docstring_pairs(corpus, tmp_path / "pairs", DocstringOptions(), workers=1, reporter=Silent())
     split_of = {each.document.source: each.split for each in corpus.documents()}
