@@ -21,6 +21,8 @@ from llmkit.cli.app import TOOLS
 from llmkit.cli.invocation import FOR_STAGES
 from llmkit.cli.options import shown
 from llmkit.config.base import Config, Leaf, leaves
+from llmkit.data.quality.presets import RULES
+from llmkit.data.quality.words import Variant
 from llmkit.evaluation.tasks import KINDS
 from llmkit.models.families import FAMILIES, Family
 from llmkit.stages.table import STAGES, load
@@ -119,6 +121,22 @@ def keys(page: str) -> str:
     return "\n".join(rows)
 
 
+def quality(page: str) -> str:
+    """The rules of quality, with their thresholds for each kind of text."""
+    kinds_of_text = [Variant.SPACED, Variant.CJK, Variant.KOREAN, Variant.UNSPACED, Variant.CODE]
+    rows = [
+        "| rule | measured | at | with spaces | Japanese, Chinese | Korean | Thai and others | code |",
+        "| --- | --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for preset, rules in RULES.items():
+        for rule in rules:
+            cells = " | ".join(
+                f"{rule.thresholds[kind]:g}" if kind in rule.thresholds else "" for kind in kinds_of_text
+            )
+            rows.append(f"| `{preset}.{rule.name}` | {_cell(rule.phrase)} | {rule.limit} | {cells} |")
+    return "\n".join(rows)
+
+
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
@@ -129,6 +147,7 @@ TABLES: Mapping[str, Callable[[str], str]] = {
     "families": families,
     "kinds": kinds,
     "keys": keys,
+    "quality": quality,
 }
 """Marker -> what stands there; each is handed the name of its page, which for `options` is the command."""
 

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from llmkit.config.base import Config
     from llmkit.config.resolve import Resolved
     from llmkit.registry.store import Registry
-    from llmkit.stages.base import Result, Stage
+    from llmkit.stages.base import Stage
+    from llmkit.stages.result import Result
 
 PANEL = "Every command"
 

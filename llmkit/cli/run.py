@@ -10,8 +10,9 @@ from typing import Annotated, Optional
 import typer
 
 from llmkit.cli.invocation import PANEL, open_registry, print_json
-from llmkit.stages.base import Mode, Result
+from llmkit.stages.base import Mode
 from llmkit.stages.chain import Forecast, Link, forecast, links, run_chain, select
+from llmkit.stages.result import Result
 from llmkit.stages.table import STAGES
 
 

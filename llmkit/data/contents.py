@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
+from llmkit.data.skew import groups_in, summary
+
 UNKNOWN = "unknown"
 _MOST_SOURCES = 50
 
@@ -20,7 +22,9 @@ class Contents:
         self.formats: dict[str, Counts] = {}
         self.licences: dict[str, Counts] = {}
         self.lengths: dict[str, Counter[int]] = {}
-        self.terms: Counts = Counter()
+        self._terms: Counts = Counter()
+        self._mentions: Counts = Counter()
+        self._documents = 0
 
     def add(self, size: Mapping[str, int], properties: Mapping[str, str]) -> None:
         """Count a document. `properties` has its language, origin, media type and licence."""
@@ -35,6 +39,12 @@ class Contents:
         for group in ("all", properties["language"]):
             self.lengths.setdefault(group, Counter())[bucket] += 1
 
+    def add_terms(self, counts: Mapping[str, int]) -> None:
+        """Count a document's words for groups of people."""
+        self._documents += 1
+        self._terms.update(counts)
+        self._mentions.update(groups_in(counts))
+
     def to_json(self) -> dict[str, object]:
         """`lengths` counts documents of 2^k to 2^(k+1) - 1 characters under k."""
         return {
@@ -46,6 +56,7 @@ class Contents:
             "sources": _by_size(self.sources, _MOST_SOURCES),
             "formats": _by_size(self.formats),
             "licences": _by_size(self.licences),
+            "skew": summary(self._terms, self._mentions, self._documents),
         }
 
 

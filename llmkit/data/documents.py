@@ -61,9 +61,8 @@ class DocumentsWriter:
             self.contaminated.append(hits)
             if self._options.decontaminate.contaminated == "drop":
                 names = ", ".join(f"{name} ({len(items)} items)" for name, items in sorted(hits.items()))
-                self._drop(
-                    Drop(row["source"], "decontaminate", "contaminated", f"holds text of {names}", row["record"])
-                )
+                drop = Drop(row["source"], "decontaminate", "contaminated", f"holds text of {names}", row["record"])
+                self._drop(drop, row["text"])
                 return False
         if self._options.grams is not None:
             self._passed("decontaminate", row["text"])
@@ -95,7 +94,7 @@ class DocumentsWriter:
     def _count(self, row: Mapping[str, Any], facts: Mapping[str, Any], split: Split) -> None:
         size = {"documents": 1, "characters": len(row["text"]), "bytes": len(row["text"].encode("utf-8"))}
         self.splits[split].update(size)
-        self.contents.terms.update(facts.get("terms", {}))
+        self.contents.add_terms(facts.get("terms", {}))
         meta = json.loads(row["meta"])
         licence = meta.get("license") or UNKNOWN
         self.contents.add(
@@ -111,6 +110,6 @@ class DocumentsWriter:
     def _passed(self, step: str, text: str) -> None:
         self._tally.passed(step, len(text), len(text.encode("utf-8")))
 
-    def _drop(self, drop: Drop, text: str = "") -> None:
+    def _drop(self, drop: Drop, text: str) -> None:
         self._writer.drop(drop)
         self._tally.dropped(drop, excerpt(text))

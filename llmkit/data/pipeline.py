@@ -22,7 +22,6 @@ from llmkit.data.selection import Selection, SelectOptions, cluster_report, sele
 from llmkit.data.shardfile import ShardSet
 from llmkit.data.shards import Shard, plan_shards
 from llmkit.data.shardwork import ShardDone, ShardJob, lost_shard, unreadable, work_shard
-from llmkit.data.skew import summary
 from llmkit.data.split import SPLITS
 from llmkit.data.tally import Tally, waterfall
 from llmkit.errors import DataError, NotFoundError
@@ -186,7 +185,6 @@ def _report(
         "pii_mode": options.prepare.privacy.pii,
         **documents.contents.to_json(),
         "clusters": cluster_report(shards, selection.clusters),
-        "skew": summary(documents.contents.terms),
         "splits": {
             split: {name: count[name] for name in ("documents", "characters", "bytes")}
             for split, count in documents.splits.items()

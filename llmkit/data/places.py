@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -39,14 +40,16 @@ def carry_places(before: Document, after: Document) -> Document:
 
 def _in_order(old: Sequence[str], new: Sequence[str]) -> list[int]:
     """For each new line the index of the old line it was; new lines are old ones, some of them left out."""
+    at: dict[str, list[int]] = {}
+    for index, line in enumerate(old):
+        at.setdefault(line, []).append(index)
     kept: list[int] = []
     position = 0
     for line in new:
-        start = position
-        while position < len(old) and old[position] != line:
-            position += 1
-        if position == len(old):  # a line was changed as well: stay where we are
-            position = start
+        same = at.get(line, [])
+        later = bisect_left(same, position)
+        if later < len(same):
+            position = same[later]  # else the line was changed as well: stay where we are
         kept.append(min(position, len(old) - 1))
         position += 1
     return kept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,20 +30,19 @@ class RepeatedLines:
         return carry_places(document, replace(document, text="\n".join(kept))), len(lines) - len(kept)
 
 
-def find_repeated(hashes: Iterable[np.ndarray], documents: int) -> RepeatedLines:
+def find_repeated(hashes: Callable[[], Iterator[np.ndarray]], documents: int) -> RepeatedLines:
     """The lines that occur in at least so many documents.
 
     Args:
-        hashes: uint64 arrays in which each document's lines occur once each; iterated several times, so that a part
-            of all hashes is in memory at a time.
+        hashes: gives uint64 arrays in which each document's lines occur once each; called several times, so that a
+            part of all hashes is in memory at a time.
         documents: the least number of documents.
     """
-    arrays = list(hashes)
-    parts = np.uint64(max(1, -(-sum(map(len, arrays)) // _PARTITION)))
+    parts = np.uint64(max(1, -(-sum(map(len, hashes())) // _PARTITION)))
     found: set[int] = set()
     for part in range(int(parts)):
-        for piece in _repeated(np.concatenate([_part(each, part, parts) for each in arrays]), documents):
-            found.update(piece)
+        pieces = [_part(each, part, parts) for each in hashes()]
+        found.update(_repeated(np.concatenate(pieces), documents) if pieces else ())
     return RepeatedLines(frozenset(found))
 
 
@@ -51,6 +50,7 @@ def _part(hashes: np.ndarray, part: int, parts: np.uint64) -> np.ndarray:
     return np.asarray(hashes[hashes % parts == part]) if parts > 1 else np.asarray(hashes)
 
 
-def _repeated(hashes: np.ndarray, documents: int) -> Iterator[list[int]]:
+def _repeated(hashes: np.ndarray, documents: int) -> list[int]:
     values, counts = np.unique(hashes, return_counts=True)
-    yield values[counts >= documents].tolist()
+    found: list[int] = values[counts >= documents].tolist()
+    return found

@@ -69,7 +69,10 @@ def select(shards: ShardSet, scratch: Path, options: SelectOptions, *, workers: 
         duplicate &= clusters.exact
     elif options.dedup.duplicates == "none":
         duplicate[:] = False
-    lines = find_repeated(shards.line_hashes(), options.dedup.repeated_lines) if options.dedup.repeated_lines else None
+    # Copies are counted once: the lines of a page that is there ten times are not for that the furniture of its site.
+    counted = ~(duplicate | clusters.exact)
+    least = options.dedup.repeated_lines
+    lines = find_repeated(lambda: shards.line_hashes(counted), least) if least else None
     contaminated = _contaminated(shards) if options.decontaminate.against else np.zeros(len(shards), dtype=bool)
     kept = ~duplicate
     if options.decontaminate.contaminated == "drop":

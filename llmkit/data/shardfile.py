@@ -24,7 +24,8 @@ from llmkit.data.drops import Drop
 from llmkit.registry.disk import sync_tree, writing
 from llmkit.text.document import Document
 
-DOCUMENTS, HASHES, LINES, DROPS, TALLY = "documents.arrow", "hashes.u64", "lines.u64", "drops.jsonl", "tally.json"
+DOCUMENTS, HASHES, DROPS, TALLY = "documents.arrow", "hashes.u64", "drops.jsonl", "tally.json"
+LINES, LINE_COUNTS = "lines.u64", "lines.count.u64"
 
 _WITHOUT = ("split", "cluster")
 COLUMNS = pa.schema([*(field for field in DOCUMENT_COLUMNS if field.name not in _WITHOUT), ("origin", pa.string())])
@@ -59,6 +60,7 @@ class ShardWriter:
             self._drops = (self._building / DROPS).open("w", encoding="utf-8")
             self._hashes = (self._building / HASHES).open("wb")
             self._lines = (self._building / LINES).open("wb")
+            self._counts = (self._building / LINE_COUNTS).open("wb")
         self._rows: list[Mapping[str, object]] = []
         self._chars = 0
 
@@ -67,6 +69,7 @@ class ShardWriter:
         high, low = int.from_bytes(sketch.exact[:8], "big"), int.from_bytes(sketch.exact[8:], "big")
         with writing(self._final):
             self._hashes.write(np.asarray([high, low, *sketch.bands], dtype="<u8").tobytes())
+            self._counts.write(np.asarray([0 if lines is None else len(lines)], dtype="<u8").tobytes())
             if lines is not None:
                 self._lines.write(lines.astype("<u8").tobytes())
         self._chars += len(row.document.text)
@@ -100,7 +103,7 @@ class ShardWriter:
     def _close(self) -> None:
         self._table.close()
         self._sink.close()
-        for file in (self._drops, self._hashes, self._lines):
+        for file in (self._drops, self._hashes, self._lines, self._counts):
             file.close()
 
     def _flush(self) -> None:
@@ -167,10 +170,13 @@ class ShardSet:
             bands[:, start : start + len(rows)] = rows[:, 2:].T
         return Hashes(exact, bands)
 
-    def line_hashes(self) -> Iterator[np.ndarray]:
-        """uint64, a shard at a time: each document's distinct line hashes, one document after the other."""
-        for folder in self.folders:
-            yield _uint64(folder / LINES)
+    def line_hashes(self, counted: np.ndarray) -> Iterator[np.ndarray]:
+        """uint64, a shard at a time: the distinct line hashes of each document for which `counted` is true."""
+        for folder, start in zip(self.folders, self.starts, strict=False):
+            of_each = _uint64(folder / LINE_COUNTS)
+            wanted = counted[start : start + len(of_each)]
+            lines = _uint64(folder / LINES)
+            yield lines if wanted.all() else np.asarray(lines[np.repeat(wanted, of_each.astype(np.int64))])
 
     def _batches(self, number: int) -> _Batches:
         if number not in self._open:

@@ -18,7 +18,8 @@ def number(value: object) -> str:
         return f"{value:,}"
     if value != value or abs(value) == float("inf"):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
+    whole = abs(value) >= 10_000 or (abs(value) >= 1000 and value.is_integer())
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
 def size(count: float) -> str:

@@ -14,8 +14,8 @@ WIDTH = 960
 _ROW, _BAR, _TOP = 24, 14, 4
 _MAX_LABEL = 36
 _GAP = 10
-_CHAR = 7.1
-"""Width of an average Latin character at the 13 px the labels are set in; a full-width one takes nearly two."""
+_CHAR = 8.0
+"""Width of a Latin character at the 13 px the labels are set in, in a wide font; a full-width one takes nearly two."""
 
 _FSI, _PDI = "\u2068", "\u2069"
 

@@ -14,8 +14,9 @@ from llmkit.errors import DataError, NotFoundError, UsageError
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.stages import models
 from llmkit.stages.answers import from_index, from_model, outdated, reachable
-from llmkit.stages.base import BATCH, Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
+from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.knowledge import Knowledge, opened
+from llmkit.stages.result import BATCH
 
 if TYPE_CHECKING:
     from llmkit.registry.store import Registry

@@ -11,7 +11,8 @@ from llmkit.config.recipe import Recipe, RecipeStage
 from llmkit.config.resolve import Layer, Resolved, environment_layer, project_layer, resolve, set_layer
 from llmkit.errors import LlmkitError, NotFoundError, UsageError, closest
 from llmkit.reporting.reporter import Reporter
-from llmkit.stages.base import Mode, Plan, Result, Stage, execute, plan
+from llmkit.stages.base import Mode, Plan, Stage, execute, plan
+from llmkit.stages.result import Result
 from llmkit.stages.table import STAGES, load
 
 if TYPE_CHECKING:

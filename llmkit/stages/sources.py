@@ -149,10 +149,10 @@ def _from_web(
     urls: Sequence[str], web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool
 ) -> WebCollected:
     from llmkit.data.web.crawl import collect_web
-    from llmkit.data.web.options import WebOptions as Limits
+    from llmkit.data.web.options import FetchOptions
 
     registry.layout.prepare()
-    limits = Limits(rate=web.rate, max_pages=web.max_pages, offline=offline)
+    limits = FetchOptions(rate=web.rate, max_pages=web.max_pages, offline=offline)
     collected = collect_web(urls, registry.layout.downloads / "web", limits, reporter)
     if collected.left:
         reporter.warn(f"{collected.left} more pages were left: raise --max-pages")

@@ -12,7 +12,8 @@ from llmkit.errors import NotFoundError, UsageError
 from llmkit.registry.store import Registry
 from llmkit.reporting.blocks import Line
 from llmkit.reporting.reporter import Silent
-from llmkit.stages.base import Context, Inputs, Made, Mode, Outcome, Raw, Result, Stage, StageConfig, execute, plan
+from llmkit.stages.base import Context, Inputs, Made, Mode, Outcome, Raw, Stage, StageConfig, execute, plan
+from llmkit.stages.result import Result
 
 
 class ToyConfig(StageConfig):

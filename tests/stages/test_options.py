@@ -36,7 +36,9 @@ def _read(tree: ast.AST, holders: set[str]) -> set[str]:
     return found
 
 
-HOLDERS = {"cfg", "config", "options", "_options", "clean", "split", "lora"}
+HOLDERS = {"cfg", "config", "options", "_options", "lora"} | {
+    *("clean", "language", "quality", "privacy", "dedup", "decontaminate", "split", "web", "limits")
+}
 
 
 @cache

@@ -15,7 +15,7 @@ from llmkit.data.drops import Drop
 from llmkit.data.web.address import Origin, Resolve, host_of, linked_address, origin, resolve, user_address
 from llmkit.data.web.fetch import Fetcher, Request
 from llmkit.data.web.links import Link, Listing, read_listing
-from llmkit.data.web.options import Clock, FetchError, WebOptions
+from llmkit.data.web.options import Clock, FetchError, FetchOptions
 from llmkit.data.web.store import Kept, Store
 from llmkit.reporting.reporter import Reporter
 
@@ -51,7 +51,7 @@ class WebCollected:
 def collect_web(
     urls: Sequence[str],
     folder: Path,
-    options: WebOptions,
+    options: FetchOptions,
     report: Reporter,
     *,
     clock: Clock | None = None,
@@ -106,7 +106,7 @@ class _Page:
 
 @dataclass
 class _Run:
-    options: WebOptions
+    options: FetchOptions
     store: Store
     fetcher: Fetcher
     clock: Clock

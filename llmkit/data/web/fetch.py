@@ -19,7 +19,7 @@ import httpx
 
 from llmkit.data.web.address import Origin, Resolve, host_of, linked_address, origin, resolve
 from llmkit.data.web.connect import Network
-from llmkit.data.web.options import PRODUCT, USER_AGENT, Clock, FetchError, WebOptions
+from llmkit.data.web.options import PRODUCT, USER_AGENT, Clock, FetchError, FetchOptions
 from llmkit.data.web.robots import ALLOW_ALL, MAX_BYTES, Robots, parse_robots
 
 MAX_REDIRECTS = 5
@@ -58,7 +58,7 @@ class Answer:
 class Fetcher:
     """Fetches one address at a time. Close it when done."""
 
-    def __init__(self, options: WebOptions, clock: Clock, resolver: Resolve = resolve) -> None:
+    def __init__(self, options: FetchOptions, clock: Clock, resolver: Resolve = resolve) -> None:
         self._options = options
         self._clock = clock
         self._network = Network(resolver)

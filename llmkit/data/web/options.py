@@ -16,7 +16,7 @@ PRODUCT = "llmkit"
 
 
 @dataclass(frozen=True)
-class WebOptions:
+class FetchOptions:
     """How pages are fetched.
 
     Attributes:
