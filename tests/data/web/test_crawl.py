@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from llmkit.data.web.crawl import WebCollected, collect_web
-from llmkit.data.web.options import WebOptions
+from llmkit.data.web.options import FetchOptions
 from llmkit.errors import ConfigError, StorageError, UsageError
 from llmkit.reporting.reporter import Silent
 
-OPTIONS = WebOptions(timeout=5, retries=0)
+OPTIONS = FetchOptions(timeout=5, retries=0)
 BY = "https://creativecommons.org/licenses/by/4.0/"
 
 
@@ -21,7 +21,7 @@ def run(site: Any, clock: Any, resolver: Any, tmp_path: Path) -> Any:
     class Run:
         report = Silent()
 
-        def __call__(self, *urls: str, options: WebOptions = OPTIONS) -> WebCollected:
+        def __call__(self, *urls: str, options: FetchOptions = OPTIONS) -> WebCollected:
             self.report = Silent()
             folder = tmp_path / "web"
             return collect_web(urls, folder, options, self.report, clock=clock, resolver=resolver)
@@ -119,7 +119,7 @@ def test_a_page_that_fails_costs_that_page(site: Any, run: Any) -> None:
         f"http://u:p@127.0.0.1:{site.port}/",
     )
     site.page("/sitemap.xml", sitemap(*listed, "/good"))
-    collected = run(site.url("/sitemap.xml"), options=WebOptions(max_bytes=4000, retries=0))
+    collected = run(site.url("/sitemap.xml"), options=FetchOptions(max_bytes=4000, retries=0))
     assert texts(collected) == ["good"]
     assert sorted(reason for _, reason in reasons(collected)) == [
         "bad_address", "credentials", "http_404", "private_address", "robots_disallowed", "too_large",
@@ -160,10 +160,10 @@ def test_young_copies_are_not_asked_about(site: Any, run: Any, clock: Any) -> No
     site.page("/a", "a")
     run(site.url("/a"))
     clock.time += 50
-    run(site.url("/a"), options=WebOptions(max_age=100))
+    run(site.url("/a"), options=FetchOptions(max_age=100))
     assert site.asked("/a") == 1
     clock.time += 100
-    run(site.url("/a"), options=WebOptions(max_age=100))
+    run(site.url("/a"), options=FetchOptions(max_age=100))
     assert site.asked("/a") == 2
 
 
@@ -172,7 +172,7 @@ def test_offline_uses_what_is_there_and_asks_nobody(site: Any, run: Any) -> None
     site.page("/sitemap.xml", sitemap("/a", "/missing"))
     online = run(site.url("/sitemap.xml"))
     site.requests.clear()
-    offline = run(site.url("/sitemap.xml"), site.url("/never"), options=WebOptions(offline=True))
+    offline = run(site.url("/sitemap.xml"), site.url("/never"), options=FetchOptions(offline=True))
     assert site.requests == []
     assert offline.files == online.files
     assert reasons(offline) == [(site.url("/never"), "offline"), (site.url("/missing"), "offline")]
@@ -189,7 +189,7 @@ def test_a_copy_stands_for_a_page_that_is_out_of_order_but_not_for_one_that_was_
     assert "answers 503" in run.report.warnings[0]
     site.page("/a", "", 410)
     assert reasons(run(site.url("/a"))) == [(site.url("/a"), "http_410")]
-    assert run(site.url("/a"), options=WebOptions(offline=True)).files == []
+    assert run(site.url("/a"), options=FetchOptions(offline=True)).files == []
 
 
 def test_a_copy_that_was_tampered_with_is_fetched_again(site: Any, run: Any) -> None:
@@ -206,7 +206,7 @@ def test_no_more_pages_than_allowed_and_the_rest_is_counted(site: Any, run: Any)
     for page in pages:
         site.page(page, page)
     site.page("/sitemap.xml", sitemap(*pages))
-    collected = run(site.url("/sitemap.xml"), site.url("/other.xml"), options=WebOptions(max_pages=3))
+    collected = run(site.url("/sitemap.xml"), site.url("/other.xml"), options=FetchOptions(max_pages=3))
     assert texts(collected) == ["/0", "/1", "/2"]
     assert collected.left == 8
     assert site.asked("/3") == 0
@@ -248,7 +248,7 @@ def test_an_interrupted_run_leaves_what_it_has_fetched(site: Any, run: Any, tmp_
         with pytest.raises(KeyboardInterrupt):
             run(site.url("/sitemap.xml"))
     assert not [path for path in (tmp_path / "web").iterdir() if path.name.startswith(".")]
-    offline = run(site.url("/sitemap.xml"), options=WebOptions(offline=True))
+    offline = run(site.url("/sitemap.xml"), options=FetchOptions(offline=True))
     assert texts(offline) == ["a"]
 
 
@@ -262,7 +262,7 @@ def test_listings_without_end_end(site: Any, run: Any, monkeypatch: pytest.Monke
     monkeypatch.setattr("llmkit.data.web.crawl._MAX_LISTINGS", 5)
     for n in range(20):
         site.page(f"/s{n}", f"<sitemapindex><sitemap><loc>/s{n + 1}</loc></sitemap></sitemapindex>")
-    collected = run(site.url("/s0"), options=WebOptions(max_pages=1))
+    collected = run(site.url("/s0"), options=FetchOptions(max_pages=1))
     assert (collected.files, collected.left) == ([], 1)
 
 
@@ -283,7 +283,7 @@ def test_a_validator_that_no_header_can_hold_is_not_sent(site: Any, run: Any) ->
 
 def test_a_rate_of_nothing_is_a_usage_error() -> None:
     with pytest.raises(UsageError):
-        WebOptions(rate=0)
+        FetchOptions(rate=0)
 
 
 def test_broken_sitemaps_warn(site: Any, run: Any) -> None:

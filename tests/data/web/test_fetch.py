@@ -12,10 +12,10 @@ import pytest
 from llmkit.data.web.address import origin
 from llmkit.data.web.connect import Network
 from llmkit.data.web.fetch import Answer, Fetcher, Request
-from llmkit.data.web.options import USER_AGENT, FetchError, WebOptions
+from llmkit.data.web.options import USER_AGENT, FetchError, FetchOptions
 from llmkit.errors import ConfigError
 
-OPTIONS = WebOptions(timeout=5, retries=0, max_bytes=1 << 20)
+OPTIONS = FetchOptions(timeout=5, retries=0, max_bytes=1 << 20)
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def fetch(site: Any, clock: Any, resolver: Any) -> Any:
     """`fetch(path)` to the answer and its body."""
     fetchers = []
 
-    def get(path: str, *, options: WebOptions = OPTIONS, host: str = "127.0.0.1", **more: Any) -> tuple[Answer, bytes]:
+    def get(
+        path: str, *, options: FetchOptions = OPTIONS, host: str = "127.0.0.1", **more: Any
+    ) -> tuple[Answer, bytes]:
         fetcher = Fetcher(options, clock, resolver)
         fetchers.append(fetcher)
         url = httpx.URL(site.url(path, host))
@@ -81,7 +83,7 @@ def test_robots_txt_may_be_elsewhere_and_is_not_read_to_no_end(site: Any, fetch:
 
 def test_requests_to_one_host_keep_their_distance(site: Any, clock: Any, fetch: Any) -> None:
     site.page("/a")
-    fetch("/a", options=WebOptions(rate=4))
+    fetch("/a", options=FetchOptions(rate=4))
     assert clock.sleeps == [0.25]
 
 
@@ -90,7 +92,7 @@ def test_a_crawl_delay_is_kept_and_a_very_long_one_is_not_waited_for(site: Any, 
     site.page("/a")
     site.page("/b")
     url = httpx.URL(site.url("/a"))
-    for options in (OPTIONS, WebOptions(longest_pause=5)):
+    for options in (OPTIONS, FetchOptions(longest_pause=5)):
         fetcher = Fetcher(options, clock, resolver)
         fetcher.get(Request(url, origin(url)), io.BytesIO()) if options is OPTIONS else None
         if options is OPTIONS:
@@ -199,31 +201,31 @@ def busy_twice(site: Any, clock: Any, retry_after: Any) -> None:
 
 def test_retry_after_is_waited_for_in_seconds_and_as_a_date(site: Any, clock: Any, fetch: Any) -> None:
     busy_twice(site, clock, lambda: "11")
-    assert fetch("/busy", options=WebOptions(retries=2))[1] == b"here"
+    assert fetch("/busy", options=FetchOptions(retries=2))[1] == b"here"
     assert clock.sleeps == [1.0, 11.0, 11.0]
     clock.sleeps.clear()
     busy_twice(site, clock, lambda: format_datetime(clock.date() + timedelta(seconds=30)))
-    assert fetch("/busy", options=WebOptions(retries=2))[1] == b"here"
+    assert fetch("/busy", options=FetchOptions(retries=2))[1] == b"here"
     assert all(28 < pause <= 30 for pause in clock.sleeps[1:])
     clock.sleeps.clear()
     busy_twice(site, clock, None)
-    assert fetch("/busy", options=WebOptions(retries=2))[1] == b"here"
+    assert fetch("/busy", options=FetchOptions(retries=2))[1] == b"here"
     assert clock.sleeps == [1.0, 1.0, 2.0]
 
 
 def test_retries_and_pauses_are_bounded(site: Any, clock: Any, fetch: Any) -> None:
     busy_twice(site, clock, lambda: "1")
-    assert reason(fetch, "/busy", options=WebOptions(retries=1)) == "http_429"
+    assert reason(fetch, "/busy", options=FetchOptions(retries=1)) == "http_429"
     assert site.asked("/busy") == 2
     busy_twice(site, clock, lambda: "86400")
-    assert reason(fetch, "/busy", options=WebOptions(retries=5)) == "http_429"
+    assert reason(fetch, "/busy", options=FetchOptions(retries=5)) == "http_429"
     assert site.asked("/busy") == 3
     assert max(clock.sleeps) < 60
 
 
 def test_a_server_that_says_nothing_is_a_timeout(site: Any, fetch: Any) -> None:
     site.pages["/slow"] = lambda handler: time.sleep(1)
-    assert reason(fetch, "/slow", options=WebOptions(timeout=0.1, retries=0)) == "timeout"
+    assert reason(fetch, "/slow", options=FetchOptions(timeout=0.1, retries=0)) == "timeout"
 
 
 def test_a_server_that_drips_is_a_timeout(site: Any, clock: Any, fetch: Any) -> None:
@@ -237,7 +239,7 @@ def test_a_server_that_drips_is_a_timeout(site: Any, clock: Any, fetch: Any) -> 
         time.sleep(0.3)
 
     site.pages["/drip"] = drip
-    assert reason(fetch, "/drip", options=WebOptions(longest=100, retries=0, timeout=0.2)) == "timeout"
+    assert reason(fetch, "/drip", options=FetchOptions(longest=100, retries=0, timeout=0.2)) == "timeout"
 
 
 def chunked(*pieces: bytes, **headers: str) -> Any:
@@ -261,7 +263,7 @@ def test_more_than_the_limit_is_too_large_whether_announced_or_not(site: Any, fe
     site.page("/announced", b"x" * 2000)
     site.pages["/chunked"] = chunked(*[b"x" * 100] * 20)
     site.page("/fits", b"x" * 1000)
-    options = WebOptions(max_bytes=1000)
+    options = FetchOptions(max_bytes=1000)
     assert reason(fetch, "/announced", options=options) == "too_large"
     assert reason(fetch, "/chunked", options=options) == "too_large"
     assert len(fetch("/fits", options=options)[1]) == 1000
