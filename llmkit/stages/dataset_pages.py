@@ -39,7 +39,7 @@ def write_pages(
         report=counted,
         inputs=[CardInput(ref.role, ref.ref, ref.digest) for ref in found.refs()],
         command=f"llmkit preprocess {' '.join(cfg.inputs)}",
-        options={leaf.key: leaf.value(cfg) for leaf in leaves(type(cfg)) if leaf.value(cfg) != leaf.default},
+        options=_changed(cfg),
         tokens=tokens,
         packages=package_versions(),
     )
@@ -50,3 +50,13 @@ def write_pages(
     }
     for file, text in files.items():
         write_whole(folder / file, text.encode("utf-8"))
+
+
+def _changed(cfg: PreprocessConfig) -> dict[str, Any]:
+    """The options that decide what the set holds and are not at their defaults; the inputs have a place of their own."""
+    found: dict[str, Any] = {}
+    for leaf in leaves(type(cfg)):
+        value = leaf.value(cfg)
+        if leaf.traits.keyed and not leaf.traits.argument and value != leaf.default:
+            found[leaf.key] = list(value) if isinstance(value, tuple) else value
+    return found
