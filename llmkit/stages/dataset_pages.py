@@ -53,7 +53,7 @@ def write_pages(
 
 
 def _changed(cfg: PreprocessConfig) -> dict[str, Any]:
-    """The options that decide what the set holds and are not at their defaults; the inputs have a place of their own."""
+    """The options that decide what the set holds and are not at their defaults; inputs have a place of their own."""
     found: dict[str, Any] = {}
     for leaf in leaves(type(cfg)):
         value = leaf.value(cfg)
