@@ -54,9 +54,6 @@ def plan_shards(files: Sequence[SourceFile]) -> list[Shard]:
     """Cut files into shards, in order.
 
     Files of JSON Lines and parquet are cut where they are large; any other file is read by one process.
-
-    Raises:
-        OSError: a large file cannot be read.
     """
     shards: list[Shard] = []
     units: list[Unit] = []
@@ -73,13 +70,27 @@ def plan_shards(files: Sequence[SourceFile]) -> list[Shard]:
 
 
 def _units(file: SourceFile) -> Iterator[Unit]:
-    cut = {"jsonl": jsonl_ranges, "parquet": parquet_ranges}
-    form = format_of(file.path) if file.form == "file" and file.size > SHARD_BYTES else None
-    if form not in cut:
+    parts = _parts(file) if file.form == "file" and file.size > SHARD_BYTES else []
+    if parts:
+        yield from parts
+    else:
         yield Unit(file, file.size)
-        return
-    for part in cut[form](file.path, SHARD_BYTES):
-        yield Unit(file, part.end - part.start if form == "jsonl" else SHARD_BYTES, part)
+
+
+def _parts(file: SourceFile) -> list[Unit]:
+    """The parts of a large file of records; none of any other, nor of one that is damaged: its reader says why."""
+    from pyarrow import ArrowException
+
+    try:
+        match format_of(file.path):
+            case "jsonl":
+                return [Unit(file, part.end - part.start, part) for part in jsonl_ranges(file.path, SHARD_BYTES)]
+            case "parquet":
+                return [Unit(file, SHARD_BYTES, part) for part in parquet_ranges(file.path, SHARD_BYTES)]
+            case _:
+                return []
+    except (OSError, ArrowException):
+        return []
 
 
 def read_unit(unit: Unit, options: ReadOptions) -> Iterator[Document | Drop]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -97,7 +98,9 @@ def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None 
         found=fetched.files,
         drops=fetched.drops,
     )
-    digest = registry.input_digest(file.path for file in collected.files if file.form == "file")
+    # A file that may not be read is left to its reader, which records it as dropped and goes on.
+    paths = (file.path for file in collected.files if file.form == "file")
+    digest = registry.input_digest(path for path in paths if os.access(path, os.R_OK))
     return Raw(", ".join(cfg.inputs), digest.digest, collected)
 
 
