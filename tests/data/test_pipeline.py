@@ -7,7 +7,7 @@ import pytest
 
 from llmkit.config.sections import CleanOptions, DedupOptions, SplitOptions
 from llmkit.data.collect import collect
-from llmkit.data.dataset import DOCUMENTS, DROPS, REPORT, Dataset
+from llmkit.data.dataset import DOCUMENTS, Dataset
 from llmkit.data.pairs import build_docstring_pairs
 from llmkit.data.pipeline import CorpusOptions, DatasetResult, Engine, build_corpus
 from llmkit.data.prepare import PrepareOptions
@@ -85,16 +85,6 @@ def test_the_report_is_a_waterfall_that_adds_up(messy: Path, tmp_path: Path) -> 
     }
     assert report["changes"] == {"normalise": {"control_characters": {"documents": 1, "changes": 1}}}
     assert report["missing_splits"] == []
-
-
-def test_the_number_of_workers_does_not_change_a_byte(
-    messy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llmkit.data.pipeline._WORTH_WORKERS", 0)
-    build(messy, tmp_path / "one", workers=1)
-    build(messy, tmp_path / "three", workers=3)
-    for name in (DOCUMENTS, DROPS, REPORT):
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
 
 
 def test_near_duplicates_never_straddle_a_split_when_they_are_kept(messy: Path, tmp_path: Path) -> None:
