@@ -52,6 +52,17 @@ def spool_stdin(stream: BinaryIO, folder: Path) -> SourceFile:
     return SourceFile(kept.absolute(), "stdin", size, source=SOURCE, meta={"sha256": digest})
 
 
+def spooled(folder: Path) -> list[SourceFile]:
+    """What earlier runs read from standard input and kept in `folder`, the latest first."""
+    kept = sorted(folder.glob("stdin-*"), key=lambda path: (-path.stat().st_mtime_ns, path.name))
+    return [
+        SourceFile(
+            path.absolute(), "stdin", path.stat().st_size, source=SOURCE, meta={"sha256": path.name[len("stdin-") :]}
+        )
+        for path in kept
+    ]
+
+
 def _copy(stream: BinaryIO, handle: int, folder: Path) -> tuple[str, int]:
     """The sha256 of what was copied, in hex, and its bytes."""
     digest, size = hashlib.sha256(), 0

@@ -18,7 +18,7 @@ from llmkit.stages.base import Context, Inputs, Outcome
 from llmkit.stages.sources import Fetched
 
 if TYPE_CHECKING:
-    from llmkit.data.collect import Collected
+    from llmkit.data.collect import Collected, SourceFile
     from llmkit.data.dataset import Dataset
     from llmkit.data.decontamination.lookup import EvalGrams
     from llmkit.data.pipeline import CorpusOptions, Engine
@@ -96,14 +96,16 @@ def check_options(cfg: PreprocessConfig) -> None:
 
 def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:
     """What was fetched, and datasets of the registry as sources beside it."""
+    files = {name: [dataset_file(artifact)] for name, artifact in datasets.items()}
+    return replace(fetched, files={**fetched.files, **files})
+
+
+def dataset_file(artifact: Artifact) -> SourceFile:
+    """A dataset of texts as something to read documents from."""
     from llmkit.data.collect import SourceFile
     from llmkit.data.dataset import DOCUMENTS
 
-    files = {
-        name: [SourceFile(a.path, a.ref, (a.path / DOCUMENTS).stat().st_size, form="dataset")]
-        for name, a in datasets.items()
-    }
-    return replace(fetched, files={**fetched.files, **files})
+    return SourceFile(artifact.path, artifact.ref, (artifact.path / DOCUMENTS).stat().st_size, form="dataset")
 
 
 def prepare_part(cfg: PreprocessConfig, found: Inputs, ctx: Context, part: Part) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,21 @@ def fetch(
             registry.layout.prepare()
             files[name] = fetch_hub(parse_hub_input(name), registry.layout.downloads / "hub", reporter)
     return Fetched(files, drops)
+
+
+def fetched_before(names: Sequence[str], web: WebOptions, registry: Registry) -> Fetched:
+    """What earlier runs fetched of these inputs; of standard input, everything that was ever read, the latest first.
+
+    Raises:
+        LlmkitError: as `fetch`.
+    """
+    from llmkit.data.standard_input import spooled
+    from llmkit.reporting.reporter import Silent
+
+    fetched = fetch([name for name in names if name != STDIN], web, registry, Silent(), offline=True)
+    if STDIN not in names:
+        return fetched
+    return replace(fetched, files={**fetched.files, STDIN: spooled(registry.layout.downloads / "stdin")})
 
 
 def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None = None) -> Raw:

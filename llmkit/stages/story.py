@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import NotFoundError, closest
+from llmkit.errors import LlmkitError, NotFoundError, closest
 from llmkit.reporting.blocks import Block, Diff, Line, Quote, Table
-from llmkit.reporting.reporter import Silent
+from llmkit.stages.base import Inputs
 
 if TYPE_CHECKING:
+    from llmkit.data.collect import SourceFile
     from llmkit.data.dataset import Dataset
     from llmkit.data.drops import Drop
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
-    from llmkit.stages.base import Inputs
     from llmkit.stages.preprocess import PreprocessConfig
     from llmkit.text.document import Document
 
 _SHOWN_CHARS = 1_000_000
 _EXCERPT = 400
+_COMPARED_IDS = 10_000
+"""Ids among which the closest to an unknown one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -107,16 +111,19 @@ def _ending(dataset: Dataset, wanted: str) -> Ending:
     for each in dataset.documents():
         document = each.document
         if document.source == wanted or document.source.endswith(f"/{wanted}"):
-            found[document.id] = Ending(document.id, document.source, document.record, row=dataset.row(document.id))
+            found[document.id] = Ending(document.id, document.source, document.record)
+    ids: list[str] = []
     for drop in dataset.drops():
         if wanted == drop.id or drop.source == wanted or drop.source.endswith(f"/{wanted}"):
             found[drop.id] = Ending(drop.id, drop.source, drop.record, drop=drop)
+        if len(ids) < _COMPARED_IDS:
+            ids.append(drop.id)
     if len(found) == 1:
-        return next(iter(found.values()))
+        (ending,) = found.values()
+        return ending if ending.drop else replace(ending, row=dataset.row(ending.id))
     if found:
         some = ", ".join(f"{ending.id} (record {ending.record})" for ending in list(found.values())[:5])
         raise NotFoundError(f"'{wanted}' is the source of {len(found)} documents: {some}", mend="give one's id")
-    ids = [drop.id for drop in dataset.drops()]
     raise NotFoundError(
         f"no document '{wanted}' is in the set or among its drops{closest(wanted, ids)}",
         where=str(dataset.folder),
@@ -140,25 +147,34 @@ def _tell(story: dict[str, Any], artifact: Artifact, ending: Ending, registry: R
     """Take the document through the steps again, with the options that the dataset was made with."""
     from llmkit.data.prepare import prepare, steps_of
     from llmkit.stages.corpus import prepare_options
-    from llmkit.stages.preprocess import PreprocessConfig, fetch_inputs, inputs
+    from llmkit.stages.preprocess import PreprocessConfig
 
     cfg = PreprocessConfig.model_validate(artifact.manifest.config)
     try:
-        found = inputs(cfg, registry, fetch_inputs(cfg, registry, Silent(), offline=True))
-    except NotFoundError as error:
+        document = _read_again(cfg, artifact, ending, registry)
+    except LlmkitError as error:
         story["note"] = f"its source cannot be read again: {error}"
         return
-    document = _read_again(cfg, found, ending)
     if document is None:
         story["note"] = "its source does not hold it any more" if not _unread(ending) else "it could not be read"
         return
-    if ending.row is not None and ending.row.get("digest") not in (None, document.digest[:16]):
+    same = ending.row is not None and ending.row.get("digest") in (None, document.digest[:16])
+    if ending.row is not None and not same:
         story["note"] = "its source has changed since: what follows is about the text that is there now"
     before = document.text
-    for stage in prepare(document, steps_of(prepare_options(cfg, found))):
+    for stage in prepare(document, steps_of(prepare_options(cfg, Inputs()))):
         story["steps"].append(_step(stage.step, before, stage.result))
         before = getattr(getattr(stage.result, "document", None), "text", before)
     story["text"] = before
+    if ending.row is not None and same and ending.row["text"] != before:
+        story["steps"].append(_lines_step(before, ending.row["text"]))
+
+
+def _lines_step(before: str, after: str) -> dict[str, Any]:
+    """Lines that went because other documents have them too: known from the result alone."""
+    removed = before.count("\n") - after.count("\n")
+    told = {"step": "lines", "changes": {"repeated_lines": removed}, "facts": {}, "dropped": ""}
+    return told | {"before": before[:_SHOWN_CHARS], "after": after[:_SHOWN_CHARS]}
 
 
 def _step(name: str, before: str, result: Any) -> dict[str, Any]:
@@ -172,22 +188,54 @@ def _step(name: str, before: str, result: Any) -> dict[str, Any]:
     return told
 
 
-def _read_again(cfg: PreprocessConfig, found: Inputs, ending: Ending) -> Document | None:
+def _read_again(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, registry: Registry) -> Document | None:
+    """The document as it is read now: if possible with the text it had, else with what is there under its id."""
     from llmkit.data.drops import Drop
     from llmkit.data.shards import Unit, read_unit
     from llmkit.stages.corpus import read_options
 
+    digest = ending.row.get("digest") if ending.row is not None else None
+    other: Document | None = None
+    for file in _files(cfg, artifact, ending, registry):
+        for item in read_unit(Unit(file, file.size), read_options(cfg)):
+            if isinstance(item, Drop) or item.id != ending.id:
+                continue
+            if digest in (None, item.digest[:16]):
+                return item
+            other = other or item
+    return other
+
+
+def _files(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, registry: Registry) -> Iterator[SourceFile]:
+    """Where the document may have been read from: a dataset of the registry, a file, a copy of what was fetched.
+
+    Raises:
+        LlmkitError: it is gone.
+    """
+    from llmkit.data.collect import SourceFile
+    from llmkit.stages.corpus import dataset_file
+    from llmkit.stages.preprocess import inputs
+    from llmkit.stages.sources import fetched_before
+
+    datasets = [ref.ref for ref in artifact.manifest.inputs if re.fullmatch(r"data(-\d+)?", ref.role)]
+    for ref in datasets:
+        yield dataset_file(registry.resolve(ref, "dataset"))
     base = ending.source.split("!/")[0]
-    for file in found.raw["files"].value.files:
-        if file.form == "dataset" or base in (file.source or str(file.path), str(file.path)):
-            for item in read_unit(Unit(file, file.size), read_options(cfg)):
-                if not isinstance(item, Drop) and item.id == ending.id:
-                    return item
-    return None
+    path = Path(base)
+    if path.is_file():
+        yield SourceFile(path, path.name, path.stat().st_size)
+    elif path.is_absolute() and not datasets:
+        raise NotFoundError("it is not there any more", where=base)
+    elif not path.is_absolute():
+        found = inputs(cfg, registry, fetched_before(cfg.inputs, cfg.web, registry))
+        for file in found.raw["files"].value.files:
+            # The pages of a web archive have their own addresses.
+            if base in (file.source, str(file.path)) or ".warc" in file.path.name:
+                yield file
 
 
 def _unread(ending: Ending) -> bool:
-    return ending.drop is not None and ending.drop.step == "read"
+    return ending.drop is not None and ending.drop.step in ("collect", "read")
 
 
 def _original(dataset: Dataset, document_id: str, text: str | None) -> dict[str, Any]:
