@@ -117,13 +117,16 @@ class TrainOptions(Seeded):
     minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)
     batch_size: int = option(8, "Samples per optimizer step, over all processes.", ge=1)
     micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
+    optimizer: Literal["adamw", "muon", "adafactor", "sgd"] = option(
+        "adamw", "muon: on hidden matrices, AdamW on the rest, with one learning rate."
+    )
     lr: float = option(1e-3, "Peak learning rate.", gt=0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = option("cosine", "Shape of the learning rate.")
     warmup: float = option(0.1, "Share of the run that warms up.", ge=0, lt=1)
     floor: float = option(0.1, "Share of the peak learning rate at the end of a decaying schedule.", ge=0, le=1)
-    beta1: float = option(0.9, "AdamW's average of gradients.", ge=0, lt=1)
+    beta1: float = option(0.9, "AdamW's average of gradients; SGD's momentum.", ge=0, lt=1)
     beta2: float = option(0.95, "AdamW's average of their squares.", ge=0, lt=1)
-    weight_decay: float = option(0.1, "AdamW's decay, on matrices only.", ge=0)
+    weight_decay: float = option(0.1, "Decoupled decay, on matrices only.", ge=0)
     clip: float = option(1.0, "Largest gradient norm; 0: any.", ge=0)
     eval_every: int = option(100, "Steps between evaluations on the held-out part; 0: before and after only.", ge=0)
     checkpoint_every: int = option(100, "Steps between checkpoints; 0: at the end only.", ge=0, keyed=False)

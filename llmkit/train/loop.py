@@ -24,7 +24,7 @@ from llmkit.errors import ConfigError, DataError, RunError
 from llmkit.train import checkpoint as checkpoints
 from llmkit.train.interrupt import SIGNALS, HeldSignals
 from llmkit.train.losses import Loss, token_loss, without_cache
-from llmkit.train.optim import adamw
+from llmkit.train.optim import optimizer_for
 from llmkit.train.options import Choices, trajectory
 from llmkit.train.records import Evaluation, StepRecord
 from llmkit.train.samples import Samples, random_source, samples_of_step, shares
@@ -125,13 +125,7 @@ class _Run:
         found = checkpoints.latest(directory) if directory else None
         self.choices = choose(options, self.accelerator, self._workload(), self._stored_choices(found))
         torch.set_num_threads(self.choices.threads)
-        bare_optimizer = adamw(
-            model,
-            lr=options.lr,
-            betas=(options.beta1, options.beta2),
-            weight_decay=options.weight_decay,
-            device_type=self.accelerator.device.type,
-        )
+        bare_optimizer = optimizer_for(model, options, self.accelerator.device.type)
         if found:
             self._resume(found, bare_optimizer)
         self._bare_optimizer = bare_optimizer

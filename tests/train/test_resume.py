@@ -55,6 +55,17 @@ def test_a_resumed_run_is_bit_identical(until, precision, small_model, windows, 
         assert torch.equal(second.state_dict()[name], weight), name
 
 
+@pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "muon"])
+def test_a_resumed_run_is_bit_identical_with_every_optimizer(optimizer, small_model, windows, tmp_path):
+    whole, first, second = (small_model(**DROPOUT) for _ in range(3))
+    expected = run(whole, windows, None, optimizer=optimizer)
+    losses = run(first, windows, tmp_path, until=3, optimizer=optimizer)
+    losses |= run(second, windows, tmp_path, optimizer=optimizer)
+    assert losses == expected
+    for name, weight in whole.state_dict().items():
+        assert torch.equal(second.state_dict()[name], weight), name
+
+
 def test_a_resumed_adapter_is_bit_identical_and_its_checkpoint_holds_only_the_adapter(small_model, windows, tmp_path):
     def adapted():
         return attach(small_model(), "causal", LoraOptions(rank=4, dropout=0.1), seed=1)
