@@ -88,10 +88,15 @@ def check_options(cfg: PreprocessConfig) -> None:
     Raises:
         ConfigError, UnavailableError, UsageError: an option cannot be.
     """
-    from llmkit.data.prepare import steps_of
+    from llmkit.data.language import LanguageStep
+    from llmkit.data.privacy.step import PrivacyStep
+    from llmkit.data.quality.rules import QualityStep
 
     parse_part(cfg.shard)
-    steps_of(prepare_options(cfg, Inputs()))
+    # Also of steps that are off: a threshold without its rules would do nothing, and nobody would know.
+    LanguageStep(cfg.language)
+    QualityStep(cfg.quality)
+    PrivacyStep(cfg.privacy)
 
 
 def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:
