@@ -20,9 +20,10 @@ _TOP_TERMS = 4
 
 def content_sections(report: Report) -> list[Block]:
     """Headed blocks for whatever of these the report has."""
+    what = "Documents" if report.get("schema", "text") == "text" else "Examples"
     sections: Sequence[tuple[str, list[Block]]] = (
         ("Languages and scripts", _languages(report)),
-        ("Lengths", _lengths(report.get("lengths", {}))),
+        ("Lengths", _lengths(report.get("lengths", {}), what)),
         ("Duplicates", _clusters(report.get("clusters", {}))),
         ("Where it comes from", _origin(report)),
         ("Kinds of examples", _kinds(report)),
@@ -72,10 +73,10 @@ def _languages(report: Report) -> list[Block]:
     ]
 
 
-def _lengths(lengths: Mapping[str, Mapping[str, int]]) -> list[Block]:
+def _lengths(lengths: Mapping[str, Mapping[str, int]], what: str) -> list[Block]:
     found: list[Block] = []
     if overall := lengths.get("all"):
-        found.append(_histogram(overall, "Documents by length in characters"))
+        found.append(_histogram(overall, f"{what} by length in characters"))
     ranked = sorted(
         ((code, buckets) for code, buckets in lengths.items() if code != "all" and buckets),
         key=lambda item: (-sum(item[1].values()), item[0]),

@@ -19,10 +19,13 @@ from llmkit.stages.trial import try_out
 
 ROWS: dict[str, list[dict[str, Any]]] = {
     "chat": [
-        {"messages": [{"role": "user", "content": "猫の名前は？"}, {"role": "assistant", "content": "まだ無い。"}]},
-        {"prompt": "What is two and two?", "completion": "Four."},
-        {"instruction": "Translate.", "input": "bonjour", "output": "hello"},
-        {"conversations": [{"from": "human", "value": "Who are you?"}, {"from": "gpt", "value": "A keeper."}]},
+        {
+            "messages": [
+                {"role": "user", "content": f"猫 {n} の名前は？"},
+                {"role": "assistant", "content": "まだ無い。"},
+            ]
+        }
+        for n in range(4)
     ],
     "label": [{"text": f"text number {n}", "label": "good" if n % 2 else "bad"} for n in range(4)],
     "span": [
@@ -76,7 +79,6 @@ def test_rows_become_examples_and_a_bad_row_is_dropped_with_its_line(
     result = do(registry, path, for_=schema)
     dataset = Dataset.open(result.artifact.path)
     assert dataset.schema == schema
-    assert result.artifact.manifest.schema_ == schema if hasattr(result.artifact.manifest, "schema_") else True
     (drop,) = dataset.drops()
     assert (drop.source, drop.record, drop.step) == (str(path), "5", "check")
     assert drop.reason
@@ -87,6 +89,31 @@ def test_rows_become_examples_and_a_bad_row_is_dropped_with_its_line(
     assert {"report.html", "README.md", "report.json"} <= {file.name for file in result.artifact.path.iterdir()}
     assert STAGE.headline(result.payload) == "4 examples"
     assert STAGE.show(result.payload)
+
+
+def test_chats_in_four_layouts_are_unified_into_one_schema(registry: Registry, tmp_path: Path) -> None:
+    rows: dict[str, dict[str, Any]] = {
+        "messages": ROWS["chat"][0],
+        "pairs": {"prompt": "What is two and two?", "completion": "Four."},
+        "alpaca": {"instruction": "Translate.", "input": "bonjour", "output": "hello"},
+        "sharegpt": {"conversations": [{"from": "human", "value": "Who?"}, {"from": "gpt", "value": "A keeper."}]},
+    }
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, row in rows.items():
+        jsonl(folder / f"{name}.jsonl", row)
+    examples = {
+        Path(each.source).stem: each
+        for each in Dataset.open(do(registry, folder, for_="chat").artifact.path).examples()
+    }
+    assert {name: each.completion for name, each in examples.items()} == {
+        "messages": "まだ無い。",
+        "pairs": "Four.",
+        "alpaca": "hello",
+        "sharegpt": "A keeper.",
+    }
+    assert all([message.role for message in each.prompt] == ["user"] for each in examples.values())
+    assert "bonjour" in examples["alpaca"].prompt[0].content
 
 
 @pytest.mark.parametrize("schema", list(ROWS))

@@ -1,4 +1,4 @@
-"""`preprocess --algorithm`: each kind of tokenizer, trained with the dataset, loaded as any other, its tokens cached."""
+"""`preprocess --algorithm`: each kind of tokenizer, trained with the dataset and loaded as any other; cached tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ from llmkit.reporting.reporter import Silent
 from llmkit.stages.base import Mode, execute
 from llmkit.stages.preprocess import STAGE, PreprocessConfig
 
-BOTCHAN = "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
+BOTCHAN = (
+    "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分"
+    "学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
+)
 ALGORITHMS = ("bpe", "unigram", "wordpiece")
 Made = dict[str, Any]
 

@@ -69,7 +69,7 @@ class Tally:
     def kept(self, example: TrainingExample, split: Split) -> None:
         self.splits[split]["examples"] += 1
         self.splits[split]["characters"] += example.characters
-        self._lengths[max(example.characters - 1, 0).bit_length()] += 1
+        self._lengths[max(0, example.characters.bit_length() - 1)] += 1
         match example:
             case Example():
                 self._turns[len(example.messages)] += 1
@@ -100,7 +100,8 @@ class Tally:
             "forms": dict(sorted(self.forms.items())),
             **facts,
             **self._own(),
-            "lengths": {str(1 << bits): count for bits, count in sorted(self._lengths.items())},
+            # As of texts: examples of 2^k to 2^(k+1) - 1 characters under k.
+            "lengths": {"all": {str(bucket): count for bucket, count in sorted(self._lengths.items())}},
             "splits": {
                 split: {name: count[name] for name in ("examples", "characters")}
                 for split, count in self.splits.items()

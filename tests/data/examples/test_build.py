@@ -73,7 +73,7 @@ def test_every_row_is_in_the_dataset_or_among_its_drops(tmp_path: Path) -> None:
     assert '"prompt": "x"' in sample["excerpt"]
     assert report["forms"] == {"prompt": 42}
     assert report["turns"] == {"2": 41}
-    assert sum(report["lengths"].values()) == sum(result.rows.values()) == 41
+    assert sum(report["lengths"]["all"].values()) == sum(result.rows.values()) == 41
     assert report["steps"][-1]["characters"] == sum(each.characters for each in kept)
     assert {each.split for each in kept if each.prompt[0].content == "質問 1"} in ({"train"}, {"validation"}, {"test"})
 
