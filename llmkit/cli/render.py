@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from textwrap import indent
 
@@ -15,7 +15,8 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Style, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Plot, Quote, Style, Table, Tree
+from llmkit.reporting.curves import sparkline
 from llmkit.reporting.diffing import diff_lines, visible
 from llmkit.reporting.figures import duration as duration
 from llmkit.reporting.figures import number as number
@@ -52,10 +53,17 @@ def draw(block: Block) -> ConsoleRenderable:
             return _table(Table(("", "", ""), rows, numeric=frozenset({1})))
         case Bars():
             return _BarsView(block)
+        case Plot(curves, title):
+            sparks = [(name, sparkline([y for _, y in at], _MAX_BAR), *_ends(at)) for name, at in curves.items()]
+            return _table(Table(("", "", "from", "to"), sparks, title, frozenset({2, 3})))
         case Diff():
             return _diff(block)
         case Fold(label, blocks):
             return Group(Text(inert(label), style="bold"), *(Padding(draw(inner), (0, 0, 0, 2)) for inner in blocks))
+
+
+def _ends(points: Sequence[tuple[float, float]]) -> tuple[object, object]:
+    return (points[0][1], points[-1][1]) if points else (None, None)
 
 
 def print_blocks(console: Console, blocks: Iterable[Block]) -> None:

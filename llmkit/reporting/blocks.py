@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -97,6 +97,21 @@ class Bars:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """Curves over one axis: losses over steps. Points of a curve rise in x; what is not finite leaves a gap.
+
+    Attributes:
+        curves: `(x, y)` points by name.
+        x, y: what the axes are.
+    """
+
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    title: str = ""
+    x: str = ""
+    y: str = ""
+
+
+@dataclass(frozen=True)
 class Diff:
     """Two states of somebody else's text, shown as the lines that changed, with what changed in them marked."""
 
@@ -113,4 +128,4 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block = Table | Line | Heading | Quote | Tree | Figures | Bars | Diff | Fold
+Block = Table | Line | Heading | Quote | Tree | Figures | Bars | Plot | Diff | Fold

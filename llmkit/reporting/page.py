@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Plot, Quote, Table, Tree
+from llmkit.reporting.curves import plot_svg
 from llmkit.reporting.diffing import diff_lines, visible
 from llmkit.reporting.figures import number
 from llmkit.reporting.markup import escaped, isolated
@@ -77,6 +78,8 @@ class _Page:
                 return f'<dl class="figures">{"".join(_figure(*item) for item in items)}</dl>'
             case Bars():
                 return self._bars(block)
+            case Plot():
+                return self._plot(block)
             case Diff():
                 return _diff(block)
             case Fold(label, blocks):
@@ -89,10 +92,17 @@ class _Page:
             for kind, name in zip(("value", "rest"), block.names, strict=True)
             if name
         )
-        legend = f'<span class="legend">{legend}</span>' if legend else ""
-        caption = f"<figcaption>{isolated(block.title)}{legend}</figcaption>" if block.title or legend else ""
-        picture = bars_svg(block, f"b{next(self._pictures)}")
-        return f'<figure>{caption}<div class="scroll">{picture}</div></figure>'
+        return _figure_of(block.title, legend, bars_svg(block, f"b{next(self._pictures)}"))
+
+    def _plot(self, block: Plot) -> str:
+        legend = "".join(f'<i class="k{place % 4}"></i>{isolated(name)}' for place, name in enumerate(block.curves))
+        return _figure_of(block.title, legend, plot_svg(block, f"b{next(self._pictures)}"))
+
+
+def _figure_of(title: str, legend: str, picture: str) -> str:
+    legend = f'<span class="legend">{legend}</span>' if legend else ""
+    caption = f"<figcaption>{isolated(title)}{legend}</figcaption>" if title or legend else ""
+    return f'<figure>{caption}<div class="scroll">{picture}</div></figure>'
 
 
 def _figure(label: str, value: object, note: str) -> str:

@@ -53,6 +53,11 @@ svg .figure{font-variant-numeric:tabular-nums}
 svg .note{fill:var(--faint)}
 svg .value{fill:var(--bar)}svg .rest{fill:var(--rest)}
 svg .axis{stroke:var(--rule)}
+svg.plot{display:block;width:100%;height:auto;font-size:12px}
+svg .grid{stroke:var(--rule)}svg .tick{text-anchor:end;fill:var(--soft)}svg .tick.below{text-anchor:middle}
+svg .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}
+.c0{stroke:var(--bar)}.c1{stroke:var(--bad)}.c2{stroke:var(--good)}.c3{stroke:var(--soft)}
+.legend i.k1{background:var(--bad)}.legend i.k2{background:var(--good)}.legend i.k3{background:var(--soft)}
 .quote{margin:10px 0 14px;padding:2px 0 2px 14px;border-inline-start:3px solid var(--rule)}
 .quote figcaption{font-weight:400;font-size:12.5px;color:var(--soft);margin:0}
 blockquote{margin:0;white-space:pre-wrap;overflow-wrap:anywhere;font-size:13.5px;line-height:1.55;unicode-bidi:plaintext}

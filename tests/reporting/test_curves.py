@@ -1,0 +1,53 @@
+import math
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmkit.reporting.blocks import Plot
+from llmkit.reporting.curves import HEIGHT, WIDTH, plot_svg, sparkline, thinned, ticks
+from llmkit.reporting.page import page
+
+NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
+POINTS = st.lists(st.tuples(NUMBERS, st.floats(allow_nan=True, allow_infinity=True)), max_size=40)
+
+
+@given(st.lists(NUMBERS, min_size=1, max_size=30))
+def test_ticks_are_even_and_span_the_values(values: list[float]) -> None:
+    found = ticks(values)
+    assert 2 <= len(found) <= 8
+    assert found[0] <= min(values) + 1e-6 * abs(min(values)) and found[-1] >= max(values) - 1e-6 * abs(max(values))
+    steps = [b - a for a, b in pairwise(found)]
+    assert max(steps) - min(steps) <= 1e-6 * max(steps) + 1e-9
+
+
+@given(st.dictionaries(st.text(max_size=8), POINTS, max_size=3), st.text(max_size=20))
+def test_any_curves_are_well_formed_and_stay_inside_the_picture(
+    curves: dict[str, list[tuple[float, float]]], title: str
+) -> None:
+    svg = plot_svg(Plot(curves, title, title, title), "p")
+    clean = re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]", "", svg)
+    for line in ElementTree.fromstring(clean).iter("polyline"):
+        for point in line.get("points", "").split():
+            x, y = map(float, point.split(","))
+            assert 0 <= x <= WIDTH and 0 <= y <= HEIGHT
+
+
+def test_a_long_curve_is_thinned_to_means_of_neighbours() -> None:
+    points = [(float(i), float(i % 2)) for i in range(10_000)]
+    few = thinned(points, 100)
+    assert len(few) == 100
+    assert all(math.isclose(y, 0.5) for _, y in few)
+
+
+def test_a_sparkline_goes_from_lowest_to_highest() -> None:
+    assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([5, 5, float("nan")], 8) == "▁▁"
+    assert sparkline([], 8) == ""
+
+
+def test_a_page_shows_a_plot_with_its_legend_and_escapes_names() -> None:
+    shown = page("t", [Plot({"<b>loss</b>": [(0, 3.0), (1, 2.0)], "held-out": [(0, 3.1)]}, "Loss", "step", "nats")])
+    assert "<polyline" in shown and "<b>loss" not in shown and "held-out" in shown
