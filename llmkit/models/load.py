@@ -59,7 +59,7 @@ def load_model(
         NotFoundError: a folder, or a file that a model needs, is not there.
         DataError: a file is damaged, or is not something this loads: weights only as `.bin`, an unknown architecture.
     """
-    config = _config(folder)
+    config = read_config(folder)
     _check_weights(folder, "model.safetensors")
     objective = objective_of(config, folder)
     try:
@@ -116,7 +116,8 @@ def objective_of(config: PretrainedConfig, folder: Path) -> Objective:
     )
 
 
-def _config(folder: Path) -> PretrainedConfig:
+def read_config(folder: Path) -> PretrainedConfig:
+    """The configuration of a model, without code from its folder. Raises NotFoundError or DataError."""
     path = folder / "config.json"
     if not path.is_file():
         raise NotFoundError(
