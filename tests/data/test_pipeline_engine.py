@@ -8,20 +8,15 @@ import json
 import os
 import random
 import signal
-import tracemalloc
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from llmkit.config.sections import (
-    CleanOptions,
     DecontaminateOptions,
     DedupOptions,
     LanguageOptions,
@@ -45,7 +40,7 @@ from llmkit.data.pipeline import (
 )
 from llmkit.data.prepare import PrepareOptions
 from llmkit.data.readers.base import ReadOptions
-from llmkit.data.shards import Shard, plan_shards, read_unit
+from llmkit.data.shards import Shard, plan_shards
 from llmkit.data.shardwork import ShardDone, ShardJob, work_shard
 from llmkit.errors import DataError, NotFoundError, RunError, UnavailableError
 from llmkit.reporting.reporter import Silent
@@ -339,88 +334,6 @@ def test_strict_stops_at_the_first_document_that_cannot_be_read(mixed: Path, tmp
     assert caught.value.where == f"{tmp_path / 'rows.jsonl'}:2"
 
 
-DOCUMENT_TEXTS = st.one_of(
-    st.integers(0, 6).map(prose),
-    st.integers(0, 3).map(lambda seed: prose(seed).upper() + "\n"),
-    st.integers(0, 3).map(lambda seed: prose(seed) + "\nA tail."),
-    st.integers(0, 3).map(lambda number: JAPANESE * number),
-    st.integers(1, 5).map(lambda number: ARABIC * number),
-    st.sampled_from(["", "hi", f"{prose(9)} {QUESTION}.", f"{prose(8)}\nkeeper@example.org", "\0\1\2" * 400]),
-    st.text(max_size=80),
-)
-OPTIONS = st.builds(
-    lambda rules, pii, duplicates, lines, languages, minimum, contaminated: (
-        PrepareOptions(
-            read=ReadOptions(sandbox=False),
-            clean=CleanOptions(min_chars=minimum),
-            language=LanguageOptions(languages=languages),
-            quality=QualityOptions(rules=rules),
-            privacy=PrivacyOptions(pii=pii),
-            decontaminate=DecontaminateOptions(against=("quiz",), contaminated=contaminated),
-            grams=EvalGrams.build({"quiz": [("q1", QUESTION)]}, 8),
-        ),
-        DedupOptions(duplicates=duplicates, repeated_lines=lines),
-    ),
-    st.sets(st.sampled_from(["gopher_quality", "gopher_repetition", "c4", "fineweb"])).map(
-        lambda each: tuple(sorted(each))
-    ),
-    st.sampled_from(["count", "replace", "drop", "off"]),
-    st.sampled_from(["near", "exact", "none"]),
-    st.sampled_from([0, 2, 3]),
-    st.sampled_from([(), ("en",), ("ja", "ar")]),
-    st.sampled_from([0, 20, 100]),
-    st.sampled_from(["drop", "keep"]),
-)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    texts=st.lists(DOCUMENT_TEXTS, min_size=1, max_size=12), rows=st.lists(DOCUMENT_TEXTS, max_size=6), options=OPTIONS
-)
-def test_every_document_is_kept_once_or_dropped_with_a_reason(
-    texts: list[str],
-    rows: list[str],
-    options: tuple[PrepareOptions, DedupOptions],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    root = tmp_path_factory.mktemp("any")
-    (root / "in").mkdir()
-    for number, text in enumerate(texts):
-        (root / "in" / f"{number}.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
-    (root / "in" / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in rows) or "\n")
-    prepare, dedup = options
-    collected = collect([str(root / "in")])
-    items = [
-        item for shard in plan_shards(collected.files) for unit in shard.units for item in read_unit(unit, prepare.read)
-    ]
-    ids = Counter(item.id for item in items)
-    chosen = CorpusOptions(prepare, dedup, SplitOptions(validation=0.2, test=0.2))
-    try:
-        build_corpus(collected, root / "out", chosen, work=root / "w", engine=Engine(), reporter=Silent())
-    except DataError as error:
-        assert "no text is left" in error.message
-        assert error.mend
-        return
-    dataset = Dataset.open(root / "out")
-    kept = [each.document.id for each in dataset.documents()]
-    drops = list(dataset.drops())
-    assert Counter(kept) + Counter(drop.id for drop in drops) == ids
-    assert all(drop.step and drop.reason and drop.detail for drop in drops)
-    report: dict[str, Any] = dataset.report()
-    counts = report["drops"]
-    left = len(items)
-    for step in report["steps"][1:]:
-        left -= sum(counts.get(step["step"], {}).values())
-        assert step["documents"] == left, step
-    assert left == len(kept) == sum(split["documents"] for split in report["splits"].values())
-    assert sum(map(sum, (each.values() for each in counts.values()))) == len(drops)
-    assert sum(size["bytes"] for size in report["splits"].values()) == report["steps"][-1]["bytes"]
-    by_cluster: dict[str, set[str]] = {}
-    for each in dataset.documents():
-        by_cluster.setdefault(each.cluster, set()).add(each.split)
-    assert all(len(splits) == 1 for splits in by_cluster.values())
-
-
 def test_what_was_named_and_could_not_be_had_is_among_the_drops(mixed: Path, tmp_path: Path) -> None:
     drop = Drop("https://example.org/gone", "collect", "not_found", "HTTP 404")
     collected = collect([str(mixed / "text1.txt")], drops=[drop])
@@ -438,33 +351,3 @@ def test_what_was_named_and_could_not_be_had_is_among_the_drops(mixed: Path, tmp
             engine=Engine(),
             reporter=Silent(),
         )
-
-
-@pytest.mark.slow
-def test_texts_are_not_held_in_memory(tmp_path: Path) -> None:
-    """Peak of Python's own allocations over 12 MB of rows, against that over 3 MB: shards go through one by one."""
-    rng = random.Random(0)
-    words = [f"{word}{n}" for word in WORDS for n in range(40)]
-
-    def lines(count: int) -> Iterator[str]:
-        for _ in range(count):
-            yield json.dumps({"text": " ".join(rng.choices(words, k=200))}) + "\n"
-
-    def peak(name: str, count: int) -> int:
-        path = tmp_path / f"{name}.jsonl"
-        with path.open("w") as file:
-            file.writelines(lines(count))
-        options = CorpusOptions(
-            PrepareOptions(language=LanguageOptions(identify=False), privacy=PrivacyOptions(pii="off"))
-        )
-        run: Callable[[], object] = lambda: build(path, tmp_path / name, options)  # noqa: E731
-        tracemalloc.start()
-        try:
-            run()
-            return tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-
-    few, many = peak("few", 2_200), peak("many", 8_800)
-    assert many < few + (3 << 20)
-    assert many < 24 << 20
