@@ -170,6 +170,16 @@ def identity(config: Config) -> dict[str, Any]:
     return values
 
 
+def changed(config: Config) -> dict[str, Any]:
+    """The options that decide what is made and are not at their defaults, by dotted key; arguments left out."""
+    found: dict[str, Any] = {}
+    for leaf in leaves(type(config)):
+        value = leaf.value(config)
+        if leaf.traits.keyed and not leaf.traits.argument and value != leaf.default:
+            found[leaf.key] = list(value) if isinstance(value, tuple) else value
+    return found
+
+
 def _walk(config: type[Config], prefix: tuple[str, ...]) -> Iterator[Leaf]:
     for name, owner in _in_reading_order(config).items():
         field = config.model_fields[name]

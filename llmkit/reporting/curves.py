@@ -11,7 +11,7 @@ from llmkit.reporting.figures import number
 from llmkit.reporting.markup import escaped
 
 WIDTH, HEIGHT = 960, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 12, 44
 _MOST_POINTS = 600
 """Points drawn of a curve: more than one for two pixels shows nothing more and makes the page large."""
 
@@ -91,7 +91,7 @@ def _grid(plot: Plot, across: Sequence[float], up: Sequence[float]) -> list[str]
         parts.append(
             f'<text class="tick below" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 18}">{escaped(number(value))}</text>'
         )
-    parts.append(f'<text class="tick below" x="{(_LEFT + WIDTH) / 2}" y="{HEIGHT - 4}">{escaped(plot.x)}</text>')
+    parts.append(f'<text class="tick below" x="{(_LEFT + WIDTH) / 2}" y="{HEIGHT - 8}">{escaped(plot.x)}</text>')
     return parts
 
 

@@ -95,7 +95,8 @@ class _Page:
         return _figure_of(block.title, legend, bars_svg(block, f"b{next(self._pictures)}"))
 
     def _plot(self, block: Plot) -> str:
-        legend = "".join(f'<i class="k{place % 4}"></i>{isolated(name)}' for place, name in enumerate(block.curves))
+        names = list(block.curves) if len(block.curves) > 1 else []  # one curve is what the title says
+        legend = "".join(f'<i class="k{place % 4}"></i>{isolated(name)}' for place, name in enumerate(names))
         return _figure_of(block.title, legend, plot_svg(block, f"b{next(self._pictures)}"))
 
 

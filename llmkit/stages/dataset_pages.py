@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.config.base import leaves
+from llmkit.config.base import changed
 from llmkit.stages.base import Inputs
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write_pages(
         report=counted,
         inputs=[CardInput(ref.role, ref.ref, ref.digest) for ref in found.refs()],
         command=f"llmkit preprocess {' '.join(cfg.inputs)}",
-        options=_changed(cfg),
+        options=changed(cfg),
         tokens=tokens,
         packages=package_versions(),
     )
@@ -50,13 +50,3 @@ def write_pages(
     }
     for file, text in files.items():
         write_whole(folder / file, text.encode("utf-8"))
-
-
-def _changed(cfg: PreprocessConfig) -> dict[str, Any]:
-    """The options that decide what the set holds and are not at their defaults; inputs have a place of their own."""
-    found: dict[str, Any] = {}
-    for leaf in leaves(type(cfg)):
-        value = leaf.value(cfg)
-        if leaf.traits.keyed and not leaf.traits.argument and value != leaf.default:
-            found[leaf.key] = list(value) if isinstance(value, tuple) else value
-    return found

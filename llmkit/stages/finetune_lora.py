@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from llmkit.config.base import option
+from llmkit.config.base import changed, option
 from llmkit.config.sections import LoraOptions, SplitOptions, TrainOptions
 from llmkit.errors import NotFoundError, UsageError, closest
 from llmkit.registry.refs import PathRef, RegistryRef, parse_input
@@ -18,7 +18,8 @@ from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.sampling import speaking
-from llmkit.stages.training import Summary, curve, follow
+from llmkit.stages.training import LOG, Summary, curve, follow
+from llmkit.stages.training_report import write_report
 
 if TYPE_CHECKING:
     from llmkit.data.chat import Example
@@ -108,6 +109,7 @@ def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:
     summary = run_job(Job("finetune-lora", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
     payload = {key: summary[key] for key in ("evaluations", "examples", "answers", "check")}
     made = Made(_kind(cfg), ctx.work / "out")
+    write_report(made.directory, ctx.work / LOG, f"Tuning of {cfg.model}", summary, changed(cfg))
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
 
 
@@ -134,7 +136,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     answers: dict[str, list[str]] = {}
     records = train(model, padded, options, validation=validation, directory=job.work / "checkpoints")
     summary = Summary()
-    for record, latest in follow(records, options.steps, reporter, job.work / "steps.jsonl"):
+    for record, latest in follow(records, options.steps, reporter, job.work / LOG):
         if record.step == 0:
             answers["base"] = _answers(cfg, loaded, model, shown)
         summary = latest

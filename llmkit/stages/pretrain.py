@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import model_validator
 
-from llmkit.config.base import option
+from llmkit.config.base import changed, option
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import NotFoundError
 from llmkit.reporting.blocks import Block
@@ -18,7 +18,8 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfi
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.sampling import speaking
 from llmkit.stages.tokens import cached_tokens
-from llmkit.stages.training import Summary, curve, follow, samples
+from llmkit.stages.training import LOG, Summary, curve, follow, samples
+from llmkit.stages.training_report import write_report
 
 if TYPE_CHECKING:
     from llmkit.data.tokens import TokenStore
@@ -91,6 +92,7 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     summary = run_job(Job("pretrain", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
     payload = {key: summary[key] for key in ("evaluations", "samples", "parameters")}
     made = Made("model", ctx.work / "model")
+    write_report(made.directory, ctx.work / LOG, f"Model {_name(cfg, found)}", summary, changed(cfg))
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
 
 
@@ -108,7 +110,7 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     prompt = _prompt(loaded, store)
     shown = {}
     summary = Summary()
-    for record, latest in follow(records, cfg.budget(), reporter, job.work / "steps.jsonl"):
+    for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG):
         if record.step == 0:
             shown["before"] = _sample(loaded, prompt, cfg.seed)
         summary = latest
@@ -124,6 +126,10 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
+
+
+def _name(cfg: PretrainConfig, found: Inputs) -> str:
+    return cfg.name or f"{found.artifacts['data'].name}-{cfg.family}-{cfg.size}"
 
 
 def _partner(data: Artifact, registry: Registry) -> Artifact:
@@ -220,7 +226,7 @@ STAGE = Stage(
     config=PretrainConfig,
     inputs=inputs,
     run=run,
-    default_name=lambda cfg, found: f"{found.artifacts['data'].name}-{cfg.family}-{cfg.size}",
+    default_name=_name,
     show=show,
     headline=headline,
     resumable=True,

@@ -15,6 +15,9 @@ from llmkit.reporting.reporter import Reporter
 if TYPE_CHECKING:
     from llmkit.train.records import StepRecord
 
+LOG = "steps.jsonl"
+"""A row for each step, written while the run goes on."""
+
 SMOOTHING = 0.9
 """Of the training loss shown while running: an average over about ten steps."""
 

@@ -1,0 +1,99 @@
+"""A training run as a page: its figures and curves, what they say in words, and what the model said before and after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from llmkit.registry.disk import write_whole
+from llmkit.reporting.blocks import Block, Figures, Heading, Plot, Table
+from llmkit.reporting.page import page
+from llmkit.stages.training import SMOOTHING, curve, samples
+
+METRICS, PAGE = "metrics.jsonl", "report.html"
+
+_CURVES = (("lr", "Learning rate", ""), ("grad_norm", "Gradient norm, before clipping", ""))
+
+
+def write_report(folder: Path, log: Path, title: str, facts: Mapping[str, Any], options: Mapping[str, object]) -> None:
+    """Write `metrics.jsonl` (a row per step) and `report.html` into a finished artifact.
+
+    Neither says how fast it went: two runs that make the same weights make the same files, so that what was made from
+    the one is not stale because of the other. Speeds are among the metrics of the manifest.
+
+    Args:
+        folder: of the artifact.
+        log: the rows as they were written while the run went on; of a step that an interruption made it do twice,
+            the later row counts.
+        title: of the page.
+        facts: what the run returned: `metrics`, `evaluations`, and whatever samples it has.
+        options: what was asked for, by dotted key.
+
+    Raises:
+        StorageError: the folder cannot be written to.
+    """
+    rows = read_log(log)
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    write_whole(folder / METRICS, text.encode("utf-8"))
+    shown = page(title, blocks(rows, facts, options))
+    write_whole(folder / PAGE, shown.encode("utf-8"))
+
+
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log in order, one for each step; a last line that was cut short by a kill is left out."""
+    by_step: dict[int, dict[str, Any]] = {}
+    if log.exists():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            row.pop("seconds", None)
+            by_step[row["step"]] = row
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def blocks(
+    rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], options: Mapping[str, object]
+) -> Sequence[Block]:
+    """The page's content."""
+    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters")))]
+    held_out = [(float(e["step"]), float(e["loss"])) for e in facts["evaluations"]]
+    losses = {"training": smoothed([(row["step"], row["loss"]) for row in rows]), "held-out": held_out}
+    found += [Heading("Loss"), Plot({name: at for name, at in losses.items() if at}, "", "step", "nats a token")]
+    found += curve(facts)
+    found.append(Heading("The run"))
+    for key, title, unit in _CURVES:
+        found.append(Plot({title: [(row["step"], row[key]) for row in rows]}, title, "step", unit))
+    if said := samples(facts):
+        found += [Heading("What it says"), *said]
+    found += [Heading("Options"), Table(("option", "value"), [(key, str(value)) for key, value in options.items()])]
+    return found
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """An exponential average, without the pull of its beginning (Kingma and Ba 2015, section 3)."""
+    average, weight, found = 0.0, 0.0, []
+    for x, y in points:
+        average = SMOOTHING * average + (1 - SMOOTHING) * y
+        weight = SMOOTHING * weight + (1 - SMOOTHING)
+        found.append((x, average / weight))
+    return found
+
+
+def _figures(metrics: Mapping[str, Any], parameters: int | None) -> list[tuple[str, object, str]]:
+    shown = [
+        ("loss", "held-out loss", "nats a token"),
+        ("perplexity", "perplexity", "held-out"),
+        ("bits_per_byte", "bits per byte", "held-out"),
+        ("train_loss", "training loss", "of the last steps"),
+        ("steps", "steps", ""),
+    ]
+    figures: list[tuple[str, object, str]] = [
+        (label, float(f"{metrics[key]:.4g}") if isinstance(metrics[key], float) else metrics[key], note)
+        for key, label, note in shown
+        if key in metrics
+    ]
+    return figures + ([("parameters", parameters, "")] if parameters else [])
