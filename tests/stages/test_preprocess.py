@@ -10,6 +10,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,6 +33,7 @@ from llmkit.registry.store import Registry
 from llmkit.reporting.reporter import Silent
 from llmkit.stages.base import Mode, execute, plan
 from llmkit.stages.preprocess import STAGE, PreprocessConfig
+from llmkit.stages.story import explain
 
 BOTCHAN = (
     "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
@@ -230,15 +232,23 @@ class Site(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def site() -> Iterator[str]:
+@contextmanager
+def serving() -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Site)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def site() -> Iterator[str]:
+    with serving() as address:
+        yield address
 
 
 def test_a_sitemap_is_fetched_its_licence_recorded_and_what_is_gone_or_closed_dropped(
@@ -254,6 +264,16 @@ def test_a_sitemap_is_fetched_its_licence_recorded_and_what_is_gone_or_closed_dr
     assert all(drop.step == "collect" and drop.reason and drop.detail for drop in drops.values())
     assert result.payload["report"]["licences"]
     assert do(registry, f"{site}/sitemap.xml", rate=1000.0).reused
+
+
+def test_a_page_is_explained_when_its_site_is_gone(registry: Registry) -> None:
+    with serving() as site:
+        result = do(registry, f"{site}/sitemap.xml", rate=1000.0)
+    story = explain(result.artifact, "a.html", registry)
+    assert "note" not in story
+    assert story["steps"]
+    gone = explain(result.artifact, "gone.html", registry)
+    assert (gone["step"], gone["note"]) == ("collect", "it could not be read")
 
 
 def test_strict_stops_with_the_file_and_the_reason(registry: Registry, folder: Path) -> None:
