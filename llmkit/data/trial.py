@@ -23,6 +23,7 @@ from llmkit.data.privacy.step import PrivacyStep
 from llmkit.data.quality.measures import measure
 from llmkit.data.quality.presets import PRESETS
 from llmkit.data.quality.rules import verdicts
+from llmkit.data.quality.words import Variant
 from llmkit.data.shards import plan_shards, read_unit
 from llmkit.data.steps import Passed
 from llmkit.text.document import Document
@@ -30,6 +31,8 @@ from llmkit.text.document import Document
 SIMILARITIES = (0.7, 0.8, 0.9, 1.0)
 _COMPARED = 2000
 """Documents of the sample that are compared each with each."""
+_HOLDERS = 64
+"""Documents known by one shingle: a licence header on each of thousands does not make them all candidates."""
 
 
 @dataclass
@@ -43,7 +46,8 @@ class Trial:
     languages: Counter[str] = field(default_factory=Counter)
     pii: Counter[str] = field(default_factory=Counter)
     with_pii: int = 0
-    rules: dict[str, _Rule] = field(default_factory=dict)
+    rules: dict[tuple[str, Variant], _Rule] = field(default_factory=dict)
+    """By the rule's name and the kind of text, each of which has a threshold of its own."""
     near: dict[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -54,7 +58,7 @@ class Trial:
             "too_short": self.too_short,
             "languages": dict(self.languages.most_common()),
             "pii": {"documents": self.with_pii, "found": dict(self.pii.most_common())},
-            "rules": [rule.to_json(name) for name, rule in self.rules.items()],
+            "rules": [rule.to_json(*key) for key, rule in sorted(self.rules.items(), key=lambda item: item[0][1])],
             "near_duplicates": self.near,
         }
 
@@ -67,10 +71,11 @@ class _Rule:
     bytes: int = 0
     values: list[float] = field(default_factory=list)
 
-    def to_json(self, name: str) -> dict[str, Any]:
+    def to_json(self, name: str, variant: Variant) -> dict[str, Any]:
         low, middle, high = np.percentile(self.values, [5, 50, 95]).tolist() if self.values else (None,) * 3
         return {
             "rule": name,
+            "text": variant.value,
             "threshold": self.threshold,
             "documents": self.applies,
             "drops": self.drops,
@@ -123,8 +128,9 @@ def _look(document: Document, options: PrepareOptions, trial: Trial) -> None:
         trial.with_pii += 1
     size = len(document.text.encode("utf-8"))
     everything = QualityOptions(rules=PRESETS, threshold=options.quality.threshold)
-    for verdict in verdicts(measure(document.text, language or None, code=code), everything):
-        rule = trial.rules.setdefault(verdict.rule, _Rule(verdict.threshold))
+    measures = measure(document.text, language or None, code=code)
+    for verdict in verdicts(measures, everything):
+        rule = trial.rules.setdefault((verdict.rule, measures.variant), _Rule(verdict.threshold))
         rule.applies += 1
         rule.values.append(verdict.value)
         if not verdict.passed:
@@ -137,15 +143,17 @@ def _counts(kinds: object) -> Mapping[str, int]:
 
 
 def _near(texts: Sequence[str]) -> dict[str, int]:
-    """How many texts have an earlier one at least that similar, compared each with each."""
+    """How many texts have an earlier one at least that similar, of those that share most with them."""
     sets = [compared(text) for text in texts]
     best = np.zeros(len(sets))
     holders: dict[int, list[int]] = {}
     for index, hashes in enumerate(sets):
         shared: Counter[int] = Counter()
         for value in hashes.tolist():
-            shared.update(holders.setdefault(value, []))
-            holders[value].append(index)
+            known = holders.setdefault(value, [])
+            shared.update(known)
+            if len(known) < _HOLDERS:
+                known.append(index)
         for other, _ in shared.most_common(8):
             best[index] = max(best[index], similarity(sets[other], hashes))
     return {str(threshold): int((best >= threshold).sum()) for threshold in SIMILARITIES}
