@@ -13,6 +13,7 @@ from llmkit.data.document_table import document_of, place_columns
 from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
 from llmkit.data.prepare import PrepareOptions
+from llmkit.data.repeated import too_little
 from llmkit.data.selection import Selection, duplicate_drop
 from llmkit.data.shardfile import ShardSet
 from llmkit.data.split import SPLITS, Split
@@ -82,8 +83,8 @@ class DocumentsWriter:
         if not removed:
             return True
         self._tally.changed("lines", {"repeated_lines": removed})
-        size = len("".join(stripped.text.split()))
-        if size < max(1, self._options.clean.min_chars):
+        if too_little(stripped.text, self._options.clean.min_chars):
+            size = len("".join(stripped.text.split()))
             detail = f"{removed} of its lines occur in many documents, and without them {size} characters are left"
             self._drop(Drop(document.source, "lines", "only_repeated_lines", detail, document.record), document.text)
             return False

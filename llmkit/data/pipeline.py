@@ -81,7 +81,8 @@ def build_corpus(
     if not len(shards):
         raise _nothing_left(collected, tally)
     scratch = _fresh(work / SCRATCH)
-    chosen = SelectOptions(options.dedup, options.prepare.decontaminate, options.split, options.seed)
+    least = options.prepare.clean.min_chars
+    chosen = SelectOptions(options.dedup, options.prepare.decontaminate, options.split, options.seed, least)
     selection = select(shards, scratch, chosen, workers=engine.workers, reporter=reporter)
     with DatasetWriter(out, "text") as writer:
         for drop in (*collected.drops, *shards.drops()):

@@ -23,11 +23,21 @@ class RepeatedLines:
 
     def remove(self, document: Document) -> tuple[Document, int]:
         """The document without them, and how many lines that were."""
-        lines = document.text.split("\n")
-        kept = [line for line in lines if line_hash(line) not in self.hashes]
-        if len(kept) == len(lines):
+        text, removed = self.strip(document.text)
+        if not removed:
             return document, 0
-        return carry_places(document, replace(document, text="\n".join(kept))), len(lines) - len(kept)
+        return carry_places(document, replace(document, text=text)), removed
+
+    def strip(self, text: str) -> tuple[str, int]:
+        """The text without them, and how many lines that were."""
+        lines = text.split("\n")
+        kept = [line for line in lines if line_hash(line) not in self.hashes]
+        return "\n".join(kept), len(lines) - len(kept)
+
+
+def too_little(text: str, min_chars: int) -> bool:
+    """Whether too few characters other than white space are left of a text to keep it; one is always asked for."""
+    return len("".join(text.split())) < max(1, min_chars)
 
 
 def find_repeated(hashes: Callable[[], Iterator[np.ndarray]], documents: int) -> RepeatedLines:

@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from llmkit.config.sections import DecontaminateOptions, DedupOptions, SplitOptions
 from llmkit.data.clusters import Clusters, find_clusters
 from llmkit.data.drops import Drop
-from llmkit.data.repeated import RepeatedLines, find_repeated
+from llmkit.data.media import is_code
+from llmkit.data.repeated import RepeatedLines, find_repeated, too_little
 from llmkit.data.shardfile import ShardSet
 from llmkit.data.split import Split, assign_splits
 from llmkit.reporting.reporter import Reporter
@@ -24,12 +25,13 @@ _LARGEST_CLUSTERS = 10
 
 @dataclass(frozen=True)
 class SelectOptions:
-    """How documents are compared with each other, and how they are split."""
+    """How documents are compared with each other, and how they are split; `min_chars` as in `CleanOptions`."""
 
     dedup: DedupOptions
     decontaminate: DecontaminateOptions
     split: SplitOptions
     seed: int = 0
+    min_chars: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Selection:
 
     Attributes:
         clusters: of duplicates, found whether or not they are dropped: the split needs them.
+        repeated: bool; has the id of an earlier document, which only ids that the data bring can do.
         duplicate: bool; dropped as a duplicate.
         contaminated: bool; holds text of an evaluation set.
         splits: uint8, positions in `SPLITS`; meaningless for what is dropped.
@@ -46,6 +49,7 @@ class Selection:
     """
 
     clusters: Clusters
+    repeated: np.ndarray
     duplicate: np.ndarray
     contaminated: np.ndarray
     splits: np.ndarray
@@ -77,6 +81,8 @@ def select(shards: ShardSet, scratch: Path, options: SelectOptions, *, workers: 
     kept = ~duplicate
     if options.decontaminate.contaminated == "drop":
         kept &= ~contaminated
+    if lines is not None and lines.hashes:
+        kept &= ~_emptied(shards, lines, options.min_chars)
     splits, missing = _split(shards, clusters, kept, options)
     return Selection(clusters, duplicate, contaminated, splits, lines, missing)
 
@@ -119,6 +125,17 @@ def _contaminated(shards: ShardSet) -> np.ndarray:
         # Facts are JSON of our own making: the key is there only if something was found.
         hits = pc.match_substring(batch.column("facts"), '"contaminated":')
         found[start : start + batch.num_rows] = np.asarray(hits)
+    return found
+
+
+def _emptied(shards: ShardSet, lines: RepeatedLines, min_chars: int) -> np.ndarray:
+    """Bool: documents of which too little is left without the lines. A split must not be made of them."""
+    found = np.zeros(len(shards), dtype=bool)
+    for start, batch in shards.batches():
+        columns = (batch.column(name).to_pylist() for name in ("text", "media"))
+        for index, (text, media) in enumerate(zip(*columns, strict=True), start=start):
+            stripped, removed = ("", 0) if is_code(media) else lines.strip(text)
+            found[index] = removed > 0 and too_little(stripped, min_chars)
     return found
 
 

@@ -41,6 +41,7 @@ def chosen(shards: ShardSet, folder: Path, **options: Any) -> Selection:
         options.get("decontaminate", DecontaminateOptions()),
         options.get("split", SplitOptions()),
         options.get("seed", 0),
+        options.get("min_chars", 0),
     )
     scratch = folder / "scratch"
     scratch.mkdir(exist_ok=True, parents=True)
@@ -104,6 +105,18 @@ def test_lines_that_copies_have_in_common_stay_and_those_of_a_site_go(tmp_path: 
     assert kept is not None
     assert kept.remove(Document("/a", page))[1] == 0
     assert chosen(shards, tmp_path).lines is None
+
+
+def test_documents_of_which_nothing_is_left_count_for_no_split(tmp_path: Path) -> None:
+    """Such a one is small, and so the first choice for a split that the hash left empty."""
+    footer = "All rights reserved by the lighthouse"
+    texts = [*(f"{text}\n{footer}" for text in OTHERS[:3]), f"{footer}\n- 1 -", f"{footer}\n- 2 - -"]
+    shards = shards_of(tmp_path, texts)
+    dedup = DedupOptions(repeated_lines=3, duplicates="none")
+    for seed in range(6):
+        selection = chosen(shards, tmp_path, dedup=dedup, seed=seed, min_chars=8)
+        assert selection.missing == ()
+        assert {0, 1, 2} == set(selection.splits[:3].tolist())
 
 
 @settings(max_examples=25, deadline=None)
