@@ -26,7 +26,7 @@ TOOLS: dict[str, tuple[str, str]] = {
 """Commands that are not stages: module and help."""
 
 BELOW: dict[str, tuple[str, str]] = {
-    "preprocess explain": ("llmkit.cli.explain", "Why a document is in a dataset, or is not."),
+    "preprocess explain": ("llmkit.cli.explain", "NAME DOC_ID, why a document is in a dataset or is not."),
 }
 """Commands below a stage's command, by both words."""
 
@@ -62,10 +62,14 @@ def build_app(called: str | None = None) -> typer.Typer:
     app.callback()(_version_flag)
     for name, text in STAGES.items():
         function = stage_command(name) if name == called else _placeholder
-        app.command(name, cls=PlainCommand, help=text, rich_help_panel=LIFE)(function)
+        more = "".join(
+            f"\n\nAlso: llmkit {words} {said}"
+            for words, (_, said) in BELOW.items()
+            if words.split()[0] == name == called
+        )
+        app.command(name, cls=PlainCommand, help=text + more, rich_help_panel=LIFE)(function)
     if called in BELOW:
-        module, text = BELOW[called]
-        app.command(called, cls=PlainCommand, help=text, hidden=True)(import_module(module).COMMAND)
+        app.command(called, cls=PlainCommand, hidden=True)(import_module(BELOW[called][0]).COMMAND)
     for name, (module, text) in TOOLS.items():
         if name != called:
             app.command(name, cls=PlainCommand, help=text, rich_help_panel=AROUND)(_placeholder)

@@ -14,7 +14,9 @@ def explain(
     document: Annotated[
         str,
         typer.Argument(
-            metavar="DOC_ID", help="A document's id, or its source (the end of a path).", show_default=False
+            metavar="DOC_ID",
+            help="A document's id, its source (the end of a path), or a record's id.",
+            show_default=False,
         ),
     ],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=PANEL)] = False,

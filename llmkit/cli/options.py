@@ -60,6 +60,8 @@ def shown(default: Any) -> str:
 def _metavar(leaf: Leaf) -> str | None:
     if leaf.traits.argument is not None:
         return f"{leaf.traits.argument}..." if leaf.many else leaf.traits.argument
+    if leaf.traits.commas:
+        return "NAME[,NAME]"
     return "<str>..." if leaf.many else None
 
 

@@ -11,6 +11,7 @@ last component of the path (`--rank`), unique within a command.
 from __future__ import annotations
 
 import keyword
+import shlex
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,12 +43,14 @@ class Traits:
         command_line_only: for which values (a predicate) only the command line is believed; a cloned repository must
             not be able to lower safety by its recipe or project file.
         short: a one-letter flag.
+        commas: whether one value given on the command line may be several, with commas between them.
     """
 
     argument: str | None = None
     keyed: bool = True
     command_line_only: Callable[[Any], bool] | None = None
     short: str | None = None
+    commas: bool = False
 
 
 def option(
@@ -58,11 +61,12 @@ def option(
     keyed: bool = True,
     command_line_only: Callable[[Any], bool] | None = None,
     short: str | None = None,
+    commas: bool = False,
     **constraints: Any,
 ) -> Any:
     """Field of a `Config` with its help text, `Traits`, and pydantic constraints (`ge`, `le`, `min_length`, ...)."""
     field = cast(FieldInfo, Field(default, description=help, **constraints))
-    field.metadata.append(Traits(argument, keyed, command_line_only, short))
+    field.metadata.append(Traits(argument, keyed, command_line_only, short, commas))
     return field
 
 
@@ -178,6 +182,22 @@ def changed(config: Config) -> dict[str, Any]:
         if leaf.traits.keyed and not leaf.traits.argument and value != leaf.default:
             found[leaf.key] = list(value) if isinstance(value, tuple) else value
     return found
+
+
+def command_line(command: str, config: Config) -> str:
+    """The command with its arguments and the options that decide what is made, as a shell takes it."""
+    words = ["llmkit", command]
+    for leaf in leaves(type(config)):
+        value = leaf.value(config)
+        if leaf.traits.argument:
+            words += map(str, value if leaf.many else [value])
+        elif not leaf.traits.keyed or value == leaf.default:
+            continue
+        elif isinstance(value, bool):
+            words.append(leaf.flag if value else f"--no-{leaf.flag[2:]}")
+        else:
+            words += [word for item in (value if leaf.many else [value]) for word in (leaf.flag, str(item))]
+    return shlex.join(words)
 
 
 def _walk(config: type[Config], prefix: tuple[str, ...]) -> Iterator[Leaf]:

@@ -88,6 +88,8 @@ def flag_layer(config: type[Config], given: Mapping[str, Any]) -> Layer:
         value = given.get(leaf.parameter)
         if value is not None and not (leaf.many and len(value) == 0):
             name = leaf.traits.argument or leaf.flag
+            if leaf.traits.commas:
+                value = [part.strip() for given_value in value for part in given_value.split(",") if part.strip()]
             values[leaf.key] = (value, Origin("flag", name))
     return Layer(values)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import model_validator
+
 from llmkit.config.base import Config, option
 
 
@@ -35,8 +37,8 @@ class LanguageOptions(Config):
     """Which languages stay. Source code has no language and always passes."""
 
     identify: bool = option(True, "Record each document's language.")
-    languages: tuple[str, ...] = option((), "Keep only documents in these languages (ISO 639-1: en, ja).")
-    drop_languages: tuple[str, ...] = option((), "Drop documents in these languages.")
+    languages: tuple[str, ...] = option((), "Keep only documents in these languages (ISO 639-1: en,ja).", commas=True)
+    drop_languages: tuple[str, ...] = option((), "Drop documents in these languages.", commas=True)
     confidence: float = option(
         0.65, "With --languages: the least certainty that a document is in one of them.", ge=0, le=1
     )
@@ -46,9 +48,9 @@ class QualityOptions(Config):
     """Which rules of quality a document must meet. Each rule has a variant for scripts without spaces."""
 
     rules: tuple[Literal["gopher_quality", "gopher_repetition", "c4", "fineweb", "code"], ...] = option(
-        (), "Presets of quality rules that documents must meet; none by default."
+        (), "Presets of quality rules that documents must meet; none by default.", commas=True
     )
-    threshold: tuple[str, ...] = option((), "Change one rule's threshold: gopher_quality.min_words=20.")
+    threshold: tuple[str, ...] = option((), "Change a rule's threshold: gopher_quality.min_words=20.", commas=True)
 
 
 class PrivacyOptions(Config):
@@ -57,7 +59,7 @@ class PrivacyOptions(Config):
     pii: Literal["count", "replace", "drop", "off"] = option(
         "count", "Personal data and keys: count them, replace them by placeholders, drop the document, or do not look."
     )
-    pii_types: tuple[str, ...] = option((), "Only these types (email, phone, ...); else all.")
+    pii_types: tuple[str, ...] = option((), "Only these types (email, phone, ...); else all.", commas=True)
     consistent: bool = option(False, "Number placeholders, so that one value has one placeholder within a document.")
     recogniser: Literal["patterns", "presidio"] = option(
         "patterns", "patterns: rules and check digits; presidio: Microsoft's analyzer (an extra)."
@@ -67,8 +69,8 @@ class PrivacyOptions(Config):
 class LimitOptions(Config):
     """What reading one file may cost. A file that costs more is dropped, and the run goes on."""
 
-    seconds: float = option(60.0, "Most seconds that a parser may take for a document.", gt=0, keyed=False)
-    memory: float = option(2.0, "Most GiB of memory that a parser may take.", gt=0, keyed=False)
+    seconds: float = option(60.0, "Most seconds that a parser may take for a document.", gt=0)
+    memory: float = option(2.0, "Most GiB of memory that a parser may take.", gt=0)
 
 
 class WebOptions(Config):
@@ -101,6 +103,12 @@ class SplitOptions(Config):
 
     validation: float = option(0.05, "Share of the documents held out for validation.", ge=0, lt=1)
     test: float = option(0.05, "Share of the documents held out for the test.", ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> SplitOptions:
+        if self.validation + self.test >= 1:
+            raise ValueError("the shares held out for validation and test leave nothing to train on")
+        return self
 
 
 class TrainOptions(Seeded):

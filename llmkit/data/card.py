@@ -40,6 +40,9 @@ agpl-3.0 mpl-2.0 odc-by odbl pddl unlicense isc zlib wtfpl artistic-2.0 epl-2.0 
 _HUB_LICENCES = frozenset(_LICENCES.split())
 """Identifiers the Hub knows (https://huggingface.co/docs/hub/repositories-licenses); any other name becomes `other`."""
 
+_CREATIVE_COMMONS = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
+_PUBLIC_DOMAIN = "creativecommons.org/publicdomain/zero/"
+
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 # What acts in the middle of a line, and what would make a link of a bare address.
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&$@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
@@ -162,8 +165,17 @@ def _front_matter(facts: CardFacts) -> str:
 
 def _hub_licences(facts: CardFacts) -> list[str]:
     names = [facts.licence] if facts.licence else list(facts.report.get("licences", {})) or ["unknown"]
-    lowered = {name.strip().lower() for name in names}
-    return sorted({name if name in _HUB_LICENCES else "other" for name in lowered})
+    return sorted({_hub_licence(name.strip().lower()) for name in names})
+
+
+def _hub_licence(name: str) -> str:
+    """The Hub's identifier of a licence that is given by it, by its usual name, or by Creative Commons' address."""
+    if address := _CREATIVE_COMMONS.search(name):
+        name = f"cc-{address[1]}-{address[2]}"
+    elif _PUBLIC_DOMAIN in name:
+        name = "cc0-1.0"
+    slug = "-".join(name.replace("creative commons", "cc").replace("-", " ").split())
+    return slug if slug in _HUB_LICENCES else "other"
 
 
 def _rows_file(facts: CardFacts) -> str:

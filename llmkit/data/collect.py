@@ -42,15 +42,20 @@ class SourceFile:
     form: Literal["file", "dataset"] = "file"
 
 
+_EXAMPLES = 5
+
+
 @dataclass(frozen=True)
 class Collected:
     """`files` in the order of the inputs, sorted by name within each; `skipped` counts entries by reason.
 
-    A skipped folder counts once, whatever it holds. `drops` are what was named and could not be had: web pages.
+    A skipped folder counts once, whatever it holds; `examples` names the first of each reason. `drops` are what was
+    named and could not be had: web pages.
     """
 
     files: tuple[SourceFile, ...]
     skipped: Mapping[Skip, int]
+    examples: Mapping[Skip, Sequence[str]] = field(default_factory=dict)
     drops: Sequence[Drop] = ()
 
     @property
@@ -110,12 +115,28 @@ def collect(
     """
     if not inputs:
         raise DataError("no input is named", mend="name files, folders, globs, or python:stdlib")
+    if any(not name.strip() for name in inputs):
+        raise UsageError("one of the inputs is empty", mend="check the variable it comes from; . is this folder")
     walk = _Walk(include=include, exclude=exclude, homes=frozenset(home.resolve() for home in homes))
     found = found or {}
     files = [file for name in inputs for file in (walk.prepared(found[name]) if name in found else walk.expand(name))]
     if not files:
-        raise _nothing(inputs, walk.skipped, drops)
-    return Collected(tuple(files), dict(walk.skipped), tuple(drops))
+        raise _nothing(inputs, walk.skipped.counts, drops, include)
+    return Collected(tuple(files), dict(walk.skipped.counts), walk.skipped.examples, tuple(drops))
+
+
+@dataclass
+class _Skipped:
+    """What was left out: how often for each reason, and the first of each."""
+
+    counts: Counter[Skip] = field(default_factory=Counter)
+    examples: dict[Skip, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: Skip, path: str | Path) -> None:
+        self.counts[reason] += 1
+        named = self.examples.setdefault(reason, [])
+        if len(named) < _EXAMPLES and _is_unicode(str(path)):
+            named.append(str(path))
 
 
 @dataclass
@@ -123,7 +144,7 @@ class _Walk:
     include: Sequence[str]
     exclude: Sequence[str]
     homes: frozenset[Path]
-    skipped: Counter[Skip] = field(default_factory=Counter)
+    skipped: _Skipped = field(default_factory=_Skipped)
     _seen: set[str] = field(default_factory=set)
 
     def expand(self, name: str) -> list[SourceFile]:
@@ -145,7 +166,7 @@ class _Walk:
             # Two addresses may have one copy between them, and the parts of a dataset one folder.
             key = f"{file.source}\0{file.path}" if file.source else os.path.realpath(file.path)
             if key in self._seen:
-                self.skipped["repeated"] += 1
+                self.skipped.add("repeated", file.source or file.path)
             else:
                 self._seen.add(key)
                 new.append(file)
@@ -183,7 +204,7 @@ class _Walk:
         for name, path, real in found:
             reason = skip_file(os.path.basename(path))  # noqa: PTH119 # a Path per entry makes large folders slow
             if reason:
-                self.skipped[reason] += 1
+                self.skipped.add(reason, path)
             elif taken := self._take(path, name, real):
                 files.append(taken)
         # Links come last, so that a file is known by its own name if that is among those taken.
@@ -195,10 +216,10 @@ class _Walk:
 
     def _take(self, path: str, name: str, real: str) -> SourceFile | None:
         if not _is_unicode(path):
-            self.skipped["bad_name"] += 1
+            self.skipped.add("bad_name", path)
             return None
         if real in self._seen:
-            self.skipped["repeated"] += 1
+            self.skipped.add("repeated", path)
             return None
         self._seen.add(real)
         return SourceFile(Path(path), name, os.stat(path).st_size)  # noqa: PTH116 # as above
@@ -211,9 +232,7 @@ _Entry = tuple[str, str, str]
 class _Entries:
     """The regular files below a folder, with links set aside; what is left out is counted in `skipped`."""
 
-    def __init__(
-        self, root: Path, excluded: Callable[[str], bool], homes: frozenset[Path], skipped: Counter[Skip]
-    ) -> None:
+    def __init__(self, root: Path, excluded: Callable[[str], bool], homes: frozenset[Path], skipped: _Skipped) -> None:
         self._root = root
         self._excluded = excluded
         self._homes = homes
@@ -228,14 +247,14 @@ class _Entries:
         try:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError:
-            self._skipped["unreadable"] += 1
+            self._skipped.add("unreadable", folder)
             return
         if prefix and any(entry.name == ".git" for entry in entries):
             self._ignored |= {prefix + name for name in git_ignored(Path(folder))}
         for entry in entries:
             name = prefix + entry.name
             if reason := self._reason(entry, name):
-                self._skipped[reason] += 1
+                self._skipped.add(reason, entry.path)
             elif entry.is_symlink():
                 self._links.append((entry.path, name))
             elif entry.is_dir():
@@ -249,13 +268,13 @@ class _Entries:
             path, name = self._links.pop(0)
             target = Path(path).resolve()
             if not target.is_relative_to(self._root):
-                self._skipped["outside_link"] += 1
+                self._skipped.add("outside_link", path)
             elif target.is_file():
                 yield name, path, str(target)
             elif not target.is_dir():
-                self._skipped["not_a_file"] += 1
+                self._skipped.add("not_a_file", path)
             elif str(target) in self._folders:
-                self._skipped["repeated"] += 1
+                self._skipped.add("repeated", path)
             else:
                 yield from self.below(path, name + "/")
 
@@ -296,13 +315,17 @@ def _missing(path: Path) -> NotFoundError:
     )
 
 
-def _nothing(inputs: Sequence[str], skipped: Mapping[Skip, int], drops: Sequence[Drop]) -> DataError:
+def _nothing(
+    inputs: Sequence[str], skipped: Mapping[Skip, int], drops: Sequence[Drop], include: Sequence[str]
+) -> DataError:
     reasons = Counter({reason.replace("_", " "): count for reason, count in skipped.items()})
     counts = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
     skips = f" (skipped: {counts})" if counts else "" if drops else ": the folder is empty"
+    if include:
+        skips += f"; none matches --include {', '.join(include)}"
     lost = f"; {len(drops)} could not be fetched, '{drops[0].source}' because: {drops[0].detail}" if drops else ""
     return DataError(
         f"no file to read{skips}{lost}",
         where=", ".join(inputs),
-        mend="name a folder with text in it, or a skipped file itself",
+        mend="see why each was left out" if drops else "name a folder with text in it, or a skipped file itself",
     )

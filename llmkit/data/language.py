@@ -133,6 +133,8 @@ class LanguageStep:
         for name in ("languages", "drop_languages"):
             for code in getattr(self.options, name):
                 check_language(code, where=name)
+        if both := sorted(set(self.options.languages) & set(self.options.drop_languages)):
+            raise ConfigError(f"{', '.join(both)}: to be kept and to be dropped", where="languages", mend="choose one")
 
     def __call__(self, document: Document) -> Passed | Drop:
         options = self.options

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmkit.config.base import leaves
 from llmkit.errors import UsageError
 from llmkit.reporting.blocks import Block, Line
 from llmkit.stages import corpus_report
@@ -27,6 +28,12 @@ if TYPE_CHECKING:
     from llmkit.stages.preprocess import PreprocessConfig
 
 MERGE = "merge"
+
+_EXAMPLE_OPTIONS = """
+    for reader include exclude strict dedup.duplicates split seed name workers engine shard web
+"""
+_FOR_EXAMPLES = frozenset(_EXAMPLE_OPTIONS.split())
+"""Options, and sections of them, that mean something for examples too."""
 
 _PART = re.compile(r"(\d+)/(\d+)")
 _TOKENIZER_CHARS = 500_000_000
@@ -93,10 +100,24 @@ def check_options(cfg: PreprocessConfig) -> None:
     from llmkit.data.quality.rules import QualityStep
 
     parse_part(cfg.shard)
+    if cfg.for_ != "text" or cfg.reader != "auto":
+        _refuse_options_of_texts(cfg)
     # Also of steps that are off: a threshold without its rules would do nothing, and nobody would know.
     LanguageStep(cfg.language)
     QualityStep(cfg.quality)
     PrivacyStep(cfg.privacy)
+
+
+def _refuse_options_of_texts(cfg: PreprocessConfig) -> None:
+    """Examples do not go through the steps of texts: an option of those would do nothing, and nobody would know."""
+    given = [leaf for leaf in leaves(type(cfg)) if leaf.value(cfg) != leaf.default and not leaf.traits.argument]
+    useless = [leaf for leaf in given if leaf.key not in _FOR_EXAMPLES and leaf.path[0] not in _FOR_EXAMPLES]
+    useless = [leaf for leaf in useless if leaf.key != "tokenizer" or cfg.tokenizer != "none"]
+    if useless:
+        raise UsageError(
+            f"{', '.join(leaf.flag for leaf in useless)}: for texts only, and would do nothing about examples",
+            mend="leave that out; clean the texts first, where examples are made of them",
+        )
 
 
 def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:

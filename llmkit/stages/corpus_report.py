@@ -40,6 +40,7 @@ def blocks(report: Report, tokens: Mapping[str, int] | None = None) -> Sequence[
         found.append(Line(f"personal data {_PII_DONE.get(str(report.get('pii_mode')), 'found')}: {kinds}", "plain"))
     for name, row in report.get("contamination", {}).items():
         hit = f"{number(row.get('items_hit', 0))} of {number(row.get('items', 0))} items"
+        hit += f", in {number(row.get('documents_hit', 0))} documents"
         found.append(Line(f"overlap with {name}: {hit}", "bad" if row.get("items_hit") else "good"))
     return [*found, *_splits(report, tokens)]
 
@@ -76,7 +77,8 @@ def _section(title: str, inside: Sequence[Block]) -> list[Block]:
 
 
 def _words(code: str) -> str:
-    return code.replace("_", " ")
+    """A code in words; that of a rule stays as `--threshold` takes it."""
+    return code if "." in code else code.replace("_", " ")
 
 
 def _total(report: Report, what: str) -> int:
@@ -186,7 +188,10 @@ def _loss(before: float, after: float) -> str:
 
 def _drops(report: Report) -> list[tuple[str, str, int]]:
     """`(step, reason, count)`, files that were never opened last."""
-    by_step = [*report.get("drops", {}).items(), ("skipped", report.get("skipped", {}))]
+    steps = report.get("drops", {})
+    order = [str(step["step"]) for step in report.get("steps", [])]
+    ranked = sorted(steps.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order))
+    by_step = [*ranked, ("skipped", report.get("skipped", {}))]
     return [
         (step, _words(reason), count)
         for step, reasons in by_step

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.config.base import changed
+from llmkit.config.base import changed, command_line
 from llmkit.stages.base import Inputs
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def write_pages(
         name=name,
         report=counted,
         inputs=[CardInput(ref.role, ref.ref, ref.digest) for ref in found.refs()],
-        command=f"llmkit preprocess {' '.join(cfg.inputs)}",
+        command=command_line("preprocess", cfg),
         options=changed(cfg),
         tokens=tokens,
         packages=package_versions(),

@@ -98,9 +98,16 @@ def show(story: Mapping[str, Any]) -> Sequence[Block]:
 
 def _headline(step: Mapping[str, Any]) -> str:
     changes = ", ".join(f"{name.replace('_', ' ')} {count:,}" for name, count in step["changes"].items())
-    facts = ", ".join(f"{name} {value}" for name, value in step["facts"].items())
+    known = {name: fact for name, fact in step["facts"].items() if fact not in (step["changes"], {}, [])}
+    facts = ", ".join(f"{name.replace('_', ' ')} {_in_words(fact)}".strip() for name, fact in known.items())
     said = "; ".join(part for part in (changes, facts, step["dropped"]) if part)
     return f"{step['step']}: {said or 'nothing to change'}"
+
+
+def _in_words(fact: object) -> str:
+    if isinstance(fact, Mapping):
+        return ", ".join(f"{name.replace('_', ' ')} {_in_words(value)}" for name, value in fact.items())
+    return ", ".join(map(str, fact)) if isinstance(fact, list | tuple) else str(fact)
 
 
 def _ending(dataset: Dataset, wanted: str) -> Ending:
@@ -110,11 +117,11 @@ def _ending(dataset: Dataset, wanted: str) -> Ending:
     found: dict[str, Ending] = {}
     for each in dataset.documents():
         document = each.document
-        if document.source == wanted or document.source.endswith(f"/{wanted}"):
+        if _named(document.source, document.record, wanted):
             found[document.id] = Ending(document.id, document.source, document.record)
     ids: list[str] = []
     for drop in dataset.drops():
-        if wanted == drop.id or drop.source == wanted or drop.source.endswith(f"/{wanted}"):
+        if wanted == drop.id or _named(drop.source, drop.record, wanted):
             found[drop.id] = Ending(drop.id, drop.source, drop.record, drop=drop)
         if len(ids) < _COMPARED_IDS:
             ids.append(drop.id)
@@ -129,6 +136,14 @@ def _ending(dataset: Dataset, wanted: str) -> Ending:
         where=str(dataset.folder),
         mend="ids are in documents.parquet, drops.parquet and the report",
     )
+
+
+def _named(source: str, record: str, wanted: str) -> bool:
+    """Whether a document is meant by its source or the end of it, by its record, or by `source:record`."""
+    if record and wanted == record:
+        return True
+    place = wanted.removesuffix(f":{record}") if record else wanted
+    return source == place or source.endswith(f"/{place}")
 
 
 def _outcome(ending: Ending) -> dict[str, Any]:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from llmkit.stages.base import Stage
 
 STAGES: dict[str, str] = {
-    "preprocess": "Turn files into clean, deduplicated, split documents, with a tokenizer and encoded tokens.",
+    "preprocess": "Turn a folder of anything into clean, deduplicated, split data, with a report and a tokenizer.",
     "pretrain": "Train a language model from scratch, or go on from one.",
     "finetune-lora": "Adapt a model to your examples with LoRA, and prove that it learned.",
     "index": "Make documents searchable: SQLite full text, and vectors in Chroma.",

@@ -1,4 +1,4 @@
-"""A training run as a page: its figures and curves, what they say in words, and what the model said before and after."""
+"""A training run as a page: its figures and curves, what they say in words, what the model said before and after."""
 
 from __future__ import annotations
 

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from llmkit.stages.preprocess import PreprocessConfig
 
 
+_KINDS = {
+    "spaced": "texts with spaces between words",
+    "cjk": "Japanese and Chinese",
+    "korean": "Korean",
+    "unspaced": "Thai, Lao, Khmer and Burmese",
+    "code": "source code",
+}
+
+
 def try_out(cfg: PreprocessConfig, found: Inputs, count: int) -> dict[str, Any]:
     """The findings, JSON-ready.
 
@@ -41,13 +50,13 @@ def show(trial: Mapping[str, Any]) -> Sequence[Block]:
         *((f"similar to an earlier one by {threshold}", f"{n:,}") for threshold, n in trial["near_duplicates"].items()),
     ]
     blocks: list[Block] = [Table(("", ""), facts, "A sample; nothing was made of it")]
-    presets = dict.fromkeys(rule["rule"].split(".")[0] for rule in trial["rules"])
-    blocks += [_preset_table(preset, trial) for preset in presets]
+    presets = dict.fromkeys((rule["rule"].split(".")[0], rule["text"]) for rule in trial["rules"])
+    blocks += [_preset_table(preset, text, trial) for preset, text in presets]
     blocks.append(Line("switch rules on with --rules PRESET, change one with --threshold PRESET.RULE=VALUE", "dim"))
     return blocks
 
 
-def _preset_table(preset: str, trial: Mapping[str, Any]) -> Table:
+def _preset_table(preset: str, text: str, trial: Mapping[str, Any]) -> Table:
     """What each rule of a preset would drop by itself, and how the measured values lie."""
     rows = [
         (
@@ -59,10 +68,10 @@ def _preset_table(preset: str, trial: Mapping[str, Any]) -> Table:
             *(rule[name] for name in ("p5", "p50", "p95")),
         )
         for rule in trial["rules"]
-        if rule["rule"].startswith(f"{preset}.")
+        if rule["rule"].startswith(f"{preset}.") and rule["text"] == text
     ]
     columns = ("rule", "threshold", "drops", "documents", "bytes", "5%", "median", "95%")
-    return Table(columns, rows, preset, frozenset(range(1, 8)))
+    return Table(columns, rows, f"{preset}, {_KINDS[text]}", frozenset(range(1, 8)))
 
 
 def _listed(counts: Mapping[str, int]) -> str:

@@ -205,7 +205,8 @@ def _wanted(options: SplitOptions) -> tuple[Split, ...]:
 
 def _warn(tally: Tally, seen: _Seen, reporter: Reporter) -> None:
     if tally.bad:
-        reporter.warn(f"{tally.bad:,} of {tally.rows:,} rows cannot be used and were dropped: {tally.reasons()}")
+        why = tally.reasons("read", "check")
+        reporter.warn(f"{tally.bad:,} of {tally.rows:,} rows cannot be used and were dropped: {why}")
     if seen.straddling and holds_out(seen.given):
         reporter.warn(f"{len(seen.straddling):,} prompts or contexts are in several of the data's own splits")
     if not tally.splits["train"]["examples"]:

@@ -84,8 +84,9 @@ class Tally:
                 self._facts["chosen_characters"] += sum(len(each.content) for each in example.chosen)
                 self._facts["rejected_characters"] += sum(len(each.content) for each in example.rejected)
 
-    def reasons(self) -> str:
-        counts = sum(self._drops.values(), Counter[str]())
+    def reasons(self, *steps: str) -> str:
+        """What was dropped by these steps, or by all, in words."""
+        counts = sum((self._drops[step] for step in steps or tuple(self._drops)), Counter[str]())
         return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in counts.most_common())
 
     def missing(self, wanted: Sequence[Split]) -> list[Split]:

@@ -1,4 +1,4 @@
-"""Web pages: their main text by trafilatura, or all of their text where it finds no main part."""
+"""Web pages: their main text by trafilatura, or all of their text where they are short or have none."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from llmkit.data.readers.base import Item, ReadOptions, parsing, read_whole
+from llmkit.data.readers.markup import FURNITURE, page_text, parse_page
 from llmkit.data.readers.plain import decode_or_refuse, encoding_facts
 from llmkit.text.document import Document
+
+_SHORT_PAGE, _SHORT_TEXT = 50_000, 1_500
+"""Characters of a page, and of its text, up to which all of the text is taken: trafilatura, which looks for the main
+part by size, finds none in a short page, and then breaks its lines at every tag."""
 
 _MAX_BYTES = 32 << 20
 """Building the tree of a page takes some 20 times its size in memory; pages written by people are far smaller."""
@@ -65,5 +70,11 @@ def _main_text(page: str) -> str:
     import trafilatura
 
     with parsing("the page"):
-        text: str = trafilatura.extract(page, include_comments=False) or trafilatura.html2txt(page)
+        if len(page) <= _SHORT_PAGE and len(whole := _all_text(page)) <= _SHORT_TEXT:
+            return whole
+        text: str = trafilatura.extract(page, include_comments=False) or _all_text(page)
     return text
+
+
+def _all_text(page: str) -> str:
+    return page_text(parse_page(page), without=FURNITURE)

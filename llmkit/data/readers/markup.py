@@ -1,9 +1,10 @@
-"""The text of HTML that is a document by itself (a chapter, a mail): all of it is wanted, and nothing is a menu."""
+"""The text of HTML that is wanted whole: of a chapter or a mail, where nothing is a menu, and of a short page."""
 
 from __future__ import annotations
 
 import html.entities
 import re
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 _BLOCK_NAMES = """
@@ -13,6 +14,8 @@ _BLOCK_NAMES = """
 _BLOCKS = frozenset(_BLOCK_NAMES.split())
 # Ruby gives the reading of a word beside the word: in a line of text it would stand in the sentence's way.
 _SILENT = frozenset(["head", "script", "style", "template", "noscript", "rt", "rp", "svg", "math"])
+FURNITURE = frozenset(["nav", "footer", "aside", "form", "button", "select", "dialog"])
+"""What a page has around its text."""
 _NAMED = re.compile(r"&([A-Za-z][A-Za-z0-9]*);")
 _XML_NAMES = frozenset({"amp", "lt", "gt", "quot", "apos"})
 _DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>")
@@ -40,8 +43,13 @@ def parse_page(page: str) -> Any:
         )
 
 
-def page_text(root: Any) -> str:
-    """The text below `root`: blocks on lines of their own, table cells with tabs between them."""
+def page_text(root: Any, without: AbstractSet[str] = frozenset()) -> str:
+    """The text below `root`: blocks on lines of their own, table cells with tabs between them.
+
+    Args:
+        root: an element, as `parse_page` gives it.
+        without: names of elements that are left out with all they hold.
+    """
     out: list[str] = []
     stack: list[tuple[Any, bool]] = [(root, False)]
     while stack:  # not recursive: a page may be nested deeper than Python may call
@@ -53,7 +61,9 @@ def page_text(root: Any) -> str:
             elif name in ("td", "th"):
                 out.append("\t")
             _append(out, element.tail)
-        elif not name or name in _SILENT:  # a comment, an instruction or an entity that stays what it is
+        elif (
+            not name or name in _SILENT or name in without
+        ):  # a comment, an instruction or an entity that stays what it is
             _append(out, element.tail)
         else:
             if name in _BLOCKS or name == "br":

@@ -13,7 +13,7 @@ from llmkit.data.readers.plain import decode_or_refuse, encoding_facts
 from llmkit.data.rows import BadRow, Range, Row, read_row_range, read_rows
 from llmkit.text.document import Document
 
-USUAL_TEXT_FIELDS = ("text", "content", "body")
+USUAL_TEXT_FIELDS = ("text", "content", "body", "本文", "テキスト", "内容")
 _META_FIELDS = ("title", "url", "language", "license", "author", "date")
 _LICENCE = "licence"
 """The other spelling of a field that is `license` in `Document.meta`."""
@@ -71,7 +71,10 @@ def _document(path: Path, media: str, row: Row | BadRow, options: ReadOptions) -
         detail = f"row {record}: no field {wanted}; its fields are {', '.join(row.fields)}"
         return Drop(str(path), "read", "no_text_field", detail, record)
     if options.id_field is not None:
-        named = row.fields.get(options.id_field)
+        if options.id_field not in row.fields:
+            detail = f"row {record}: no field '{options.id_field}'; its fields are {', '.join(row.fields)}"
+            return Drop(str(path), "read", "bad_id", detail, record)
+        named = row.fields[options.id_field]
         if not isinstance(named, str | int) or isinstance(named, bool) or named == "":
             detail = f"row {record}: field '{options.id_field}' has no id (a text or a whole number)"
             return Drop(str(path), "read", "bad_id", detail, record)
