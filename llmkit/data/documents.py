@@ -14,7 +14,7 @@ from llmkit.data.drops import Drop
 from llmkit.data.media import is_code
 from llmkit.data.prepare import PrepareOptions
 from llmkit.data.repeated import too_little
-from llmkit.data.selection import Selection, duplicate_drop
+from llmkit.data.selection import Selection, duplicate_drop, repeated_drop
 from llmkit.data.shardfile import ShardSet
 from llmkit.data.split import SPLITS, Split
 from llmkit.data.tally import Tally, excerpt
@@ -51,6 +51,13 @@ class DocumentsWriter:
         if self._selection.duplicate[index]:
             drop = duplicate_drop(self._shards, self._selection.clusters, index)
             self._drop(drop, row["text"])
+            return False
+        if self._selection.repeated[index]:
+            self._drop(repeated_drop(row["source"], row["record"]), row["text"])
+            return False
+        if self._selection.repeated[index]:
+            detail = f"an earlier record has the id '{row['record']}' too"
+            self._drop(Drop(row["source"], "dedup", "repeated_id", detail, row["record"], of=row["id"]), row["text"])
             return False
         self._passed("dedup", row["text"])
         facts = json.loads(row["facts"])

@@ -40,7 +40,7 @@ class Selection:
 
     Attributes:
         clusters: of duplicates, found whether or not they are dropped: the split needs them.
-        repeated: bool; has the id of an earlier document, which only ids that the data bring can do.
+        repeated: bool; has the id of an earlier document and another text, which ids that the data bring can do.
         duplicate: bool; dropped as a duplicate.
         contaminated: bool; holds text of an evaluation set.
         splits: uint8, positions in `SPLITS`; meaningless for what is dropped.
@@ -73,18 +73,19 @@ def select(shards: ShardSet, scratch: Path, options: SelectOptions, *, workers: 
         duplicate &= clusters.exact
     elif options.dedup.duplicates == "none":
         duplicate[:] = False
+    repeated = _repeated_ids(shards, ~duplicate)
     # Copies are counted once: the lines of a page that is there ten times are not for that the furniture of its site.
-    counted = ~(duplicate | clusters.exact)
+    counted = ~(duplicate | clusters.exact | repeated)
     least = options.dedup.repeated_lines
     lines = find_repeated(lambda: shards.line_hashes(counted), least) if least else None
     contaminated = _contaminated(shards) if options.decontaminate.against else np.zeros(len(shards), dtype=bool)
-    kept = ~duplicate
+    kept = ~(duplicate | repeated)
     if options.decontaminate.contaminated == "drop":
         kept &= ~contaminated
     if lines is not None and lines.hashes:
         kept &= ~_emptied(shards, lines, options.min_chars)
     splits, missing = _split(shards, clusters, kept, options)
-    return Selection(clusters, duplicate, contaminated, splits, lines, missing)
+    return Selection(clusters, repeated, duplicate, contaminated, splits, lines, missing)
 
 
 def duplicate_drop(shards: ShardSet, clusters: Clusters, index: int) -> Drop:
@@ -96,6 +97,18 @@ def duplicate_drop(shards: ShardSet, clusters: Clusters, index: int) -> Drop:
     reason, what = ("exact_duplicate", "the same text as") if exact else ("near_duplicate", "nearly the text of")
     mine = shards.value(index, "source"), shards.value(index, "record")
     return Drop(mine[0], "dedup", reason, f"{what} {place}", mine[1], of=shards.value(original, "id"))
+
+
+def _repeated_ids(shards: ShardSet, among: np.ndarray) -> np.ndarray:
+    """bool: which of the documents `among` all have the id of an earlier one of them."""
+    ids = np.zeros(len(shards), dtype=np.uint64)
+    for start, batch in shards.batches():
+        ids[start : start + batch.num_rows] = [int(each, 16) for each in batch.column("id").to_pylist()]
+    chosen = np.flatnonzero(among)
+    order = chosen[np.argsort(ids[chosen], kind="stable")]
+    repeated = np.zeros(len(shards), dtype=bool)
+    repeated[order[1:][ids[order[1:]] == ids[order[:-1]]]] = True
+    return repeated
 
 
 def cluster_report(shards: ShardSet, clusters: Clusters) -> Mapping[str, Any]:
@@ -117,6 +130,25 @@ def cluster_report(shards: ShardSet, clusters: Clusters) -> Mapping[str, Any]:
             for root, size in zip(roots[order].tolist(), sizes[order].tolist(), strict=True)
         ],
     }
+
+
+def repeated_drop(source: str, record: str) -> Drop:
+    """The record of a document that has an earlier one's id."""
+    what = f"the id '{record}'" if record else "this source"
+    return Drop(source, "dedup", "repeated_id", f"another document with {what} came before it", record)
+
+
+def _repeated_ids(shards: ShardSet, among: np.ndarray) -> np.ndarray:
+    """Bool: documents with the id of an earlier one, of those `among` which are not dropped anyway."""
+    ids = np.zeros(len(shards), dtype=np.uint64)
+    for start, batch in shards.batches():
+        ids[start : start + batch.num_rows] = [int(each, 16) for each in batch.column("id").to_pylist()]
+    found = np.zeros(len(shards), dtype=bool)
+    positions = np.flatnonzero(among)
+    _, first = np.unique(ids[positions], return_index=True)
+    found[positions] = True
+    found[positions[first]] = False
+    return found
 
 
 def _contaminated(shards: ShardSet) -> np.ndarray:

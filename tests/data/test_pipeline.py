@@ -1,3 +1,4 @@
+import json
 import random
 import sysconfig
 from pathlib import Path
@@ -11,6 +12,7 @@ from llmkit.data.dataset import DOCUMENTS, Dataset
 from llmkit.data.pairs import build_docstring_pairs
 from llmkit.data.pipeline import CorpusOptions, DatasetResult, Engine, build_corpus
 from llmkit.data.prepare import PrepareOptions
+from llmkit.data.readers.base import ReadOptions
 from llmkit.data.readers.docstrings import DocstringOptions
 from llmkit.errors import DataError, StorageError
 from llmkit.reporting.reporter import Silent
@@ -112,6 +114,20 @@ def test_the_split_does_not_depend_on_where_the_folder_lies(messy: Path, tmp_pat
         for name in ("here", "there")
     ]
     assert where[0] == where[1]
+
+
+def test_ids_of_the_data_stay_unique(tmp_path: Path) -> None:
+    rows = [{"id": n % 3, "text": prose(n)} for n in range(5)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    options = PrepareOptions(read=ReadOptions(id_field="id"))
+    result = build(tmp_path / "rows.jsonl", tmp_path / "out", prepare=options)
+    dataset = Dataset.open(tmp_path / "out")
+    assert sorted(each.document.record for each in dataset.documents()) == ["0", "1", "2"]
+    assert [(drop.record, drop.step, drop.reason) for drop in dataset.drops()] == [
+        ("0", "dedup", "repeated_id"),
+        ("1", "dedup", "repeated_id"),
+    ]
+    assert sum(result.rows.values()) == 3
 
 
 def test_one_document_is_trained_on_and_the_missing_splits_are_flagged(tmp_path: Path) -> None:

@@ -76,6 +76,17 @@ def test_the_record_of_a_duplicate_names_its_original(tmp_path: Path) -> None:
     assert (near.source, near.record, near.step) == ("/in/3.txt", "3", "dedup")
 
 
+def test_a_later_document_with_the_same_id_and_another_text_is_left_out(tmp_path: Path) -> None:
+    writer = ShardWriter(tmp_path / "000000")
+    for text in (OTHERS[0], OTHERS[1], OTHERS[0].upper(), OTHERS[2]):
+        document = Document("/in/rows.jsonl", text, record="7")
+        writer.add(Row(document, document.digest[:16], "in", {}), sketch(text), line_hashes(text))
+    writer.finish(Tally().to_json())
+    selection = chosen(ShardSet([tmp_path / "000000"]), tmp_path)
+    assert selection.duplicate.tolist() == [False, False, True, False]
+    assert selection.repeated.tolist() == [False, True, False, True]
+
+
 def test_the_report_of_clusters_counts_those_of_several_documents(tmp_path: Path) -> None:
     shards = shards_of(tmp_path, [BASE, OTHERS[0], NEAR, BASE.upper(), OTHERS[0].upper(), OTHERS[1]])
     report = cluster_report(shards, chosen(shards, tmp_path).clusters)
