@@ -21,7 +21,7 @@ class PlanOptions(Config):
     size: str = option("tiny", "Size of the family.")
     model: str | None = option(None, "Plan for this model of the registry, or this folder, instead of a family.")
     vocab_size: int = option(0, "Tokens of the vocabulary; 0: the published ones.", ge=0)
-    tokens: int = option(0, "Training tokens; 0: as --steps say, else 20 for each parameter (an adapter: 1000 steps).", ge=0)
+    tokens: int = option(0, "Training tokens; 0: as --steps say, else 20 a parameter (for adapters: 1000 steps).", ge=0)
     steps: int = option(0, "Optimizer steps, instead of tokens.", ge=0)
     batch_size: int = option(8, "Samples per optimizer step, over all devices.", ge=1)
     micro_batch_size: int = option(0, "Samples per forward pass of a device; 0: its whole share at once.", ge=0)

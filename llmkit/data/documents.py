@@ -55,10 +55,6 @@ class DocumentsWriter:
         if self._selection.repeated[index]:
             self._drop(repeated_drop(row["source"], row["record"]), row["text"])
             return False
-        if self._selection.repeated[index]:
-            detail = f"an earlier record has the id '{row['record']}' too"
-            self._drop(Drop(row["source"], "dedup", "repeated_id", detail, row["record"], of=row["id"]), row["text"])
-            return False
         self._passed("dedup", row["text"])
         facts = json.loads(row["facts"])
         if self._selection.lines is not None:

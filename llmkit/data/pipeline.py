@@ -76,6 +76,7 @@ def build_corpus(
     tally = Tally()
     for drop in collected.drops:
         tally.dropped(drop)
+    tally.skipped(collected.examples)
     for counts in shards.tallies():
         tally.merge(counts)
     if not len(shards):

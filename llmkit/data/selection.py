@@ -99,18 +99,6 @@ def duplicate_drop(shards: ShardSet, clusters: Clusters, index: int) -> Drop:
     return Drop(mine[0], "dedup", reason, f"{what} {place}", mine[1], of=shards.value(original, "id"))
 
 
-def _repeated_ids(shards: ShardSet, among: np.ndarray) -> np.ndarray:
-    """bool: which of the documents `among` all have the id of an earlier one of them."""
-    ids = np.zeros(len(shards), dtype=np.uint64)
-    for start, batch in shards.batches():
-        ids[start : start + batch.num_rows] = [int(each, 16) for each in batch.column("id").to_pylist()]
-    chosen = np.flatnonzero(among)
-    order = chosen[np.argsort(ids[chosen], kind="stable")]
-    repeated = np.zeros(len(shards), dtype=bool)
-    repeated[order[1:][ids[order[1:]] == ids[order[:-1]]]] = True
-    return repeated
-
-
 def cluster_report(shards: ShardSet, clusters: Clusters) -> Mapping[str, Any]:
     """How many clusters there are of each size above one, and the largest of them."""
     roots, sizes = np.unique(clusters.original, return_counts=True)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from llmkit.data.drops import Drop
+from llmkit.data.skipping import Skip
 
 SAMPLES = 5
 """Examples kept of each reason for which something was dropped."""
@@ -61,6 +62,13 @@ class Tally:
                     "excerpt": excerpt,
                 }
             )
+
+    def skipped(self, examples: Mapping[Skip, Sequence[str]]) -> None:
+        """Name some of the files that were never opened, under the reasons for that."""
+        for reason, paths in examples.items():
+            self.samples[f"skipped/{reason}"] = [
+                {"id": "", "source": path, "record": "", "detail": "", "excerpt": ""} for path in paths[:SAMPLES]
+            ]
 
     def merge(self, other: Mapping[str, Any]) -> None:
         """Add what another tally's `to_json` gave."""

@@ -52,18 +52,24 @@ _BLOOM = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 _TINY_LLAMA = tiny(shapes.llama(192, 4, 4, 2, 512, tie_word_embeddings=True))
 _LLAMA_7B = shapes.llama(4096, 32, 32, 32, 11008)
 _LLAMA_13B = shapes.llama(5120, 40, 40, 40, 13824)
+_LLAMA_30B = shapes.llama(6656, 60, 52, 52, 17920, rms_norm_eps=1e-6)
+_LLAMA_3_8B = dict(shapes.llama(4096, 32, 32, 8, 14336))
+_LLAMA_3_70B = dict(shapes.llama(8192, 80, 64, 8, 28672))
+_LLAMA_405B = dict(shapes.llama(16384, 126, 128, 8, 53248))
+_LLAMA_1B = dict(shapes.llama(2048, 16, 32, 8, 8192))
+_LLAMA_3B = dict(shapes.llama(3072, 28, 24, 8, 8192))
 _TIED = {"tie_word_embeddings": True}
-_LLAMA_3_2 = {
-    **_TIED,
-    **shapes.rope(
-        5e5,
-        "llama3",
-        factor=32.0,
-        low_freq_factor=1.0,
-        high_freq_factor=4.0,
-        original_max_position_embeddings=8192,
-    ),
-}
+_LONG = {"sliding_window": None, **shapes.rope(1e6)}
+_NEMO = shapes.llama(5120, 40, 32, 8, 14336, head_dim=128, **_LONG)
+_LARGE = shapes.llama(12288, 88, 96, 8, 28672, **_LONG)
+_WIDENED = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+_LLAMA_3_1 = dict(shapes.rope(5e5, "llama3", factor=8.0, **_WIDENED))
+_LLAMA_3_2 = {**_TIED, **shapes.rope(5e5, "llama3", factor=32.0, **_WIDENED)}
+
+
+def _llama_1(shape: Shape, parameters: int) -> Size:
+    return Size({**shape, "rms_norm_eps": 1e-6}, 32000, 2048, parameters, "https://arxiv.org/abs/2302.13971")
+
 
 _ROWS = (
     Family(
@@ -88,6 +94,11 @@ _ROWS = (
         model_type="llama",
         sizes={
             "tiny": _TINY_LLAMA,
+            # Never published on the Hub by their makers: arXiv:2302.13971, table 2.
+            "1-7b": _llama_1(_LLAMA_7B, 6_738_415_616),
+            "1-13b": _llama_1(_LLAMA_13B, 13_015_864_320),
+            "1-30b": _llama_1(_LLAMA_30B, 32_528_943_616),
+            "1-65b": _llama_1(shapes.llama(8192, 80, 64, 64, 22016), 65_285_660_672),
             "2-7b": hub("meta-llama/Llama-2-7b-hf", _LLAMA_7B, 32000, 4096, 6_738_415_616),
             "2-13b": hub("meta-llama/Llama-2-13b-hf", _LLAMA_13B, 32000, 4096, 13_015_864_320),
             "2-70b": hub(
@@ -108,6 +119,7 @@ _ROWS = (
             "tiny": _TINY_LLAMA,
             "7b": hub("lmsys/vicuna-7b-v1.5", _LLAMA_7B, 32000, 4096, 6_738_415_616),
             "13b": hub("lmsys/vicuna-13b-v1.5", _LLAMA_13B, 32000, 4096, 13_015_864_320),
+            "33b": hub("lmsys/vicuna-33b-v1.3", {**_LLAMA_30B, "rms_norm_eps": 1e-6}, 32000, 2048, 32_528_943_616),
         },
         lora_targets=_LLAMA,
         licence="Llama 2 Community License",
@@ -151,9 +163,9 @@ _ROWS = (
             "6.7b": hub("facebook/opt-6.7b", shapes.opt(4096, 32, 32), 50272, 2048, 6_658_473_984),
             "13b": hub("facebook/opt-13b", shapes.opt(5120, 40, 40), 50272, 2048, 12_853_473_280),
             "30b": hub("facebook/opt-30b", shapes.opt(7168, 48, 56), 50272, 2048, 29_974_540_288),
-            "66b": hub("facebook/opt-66b", shapes.opt(9216, 64, 72), 50272, 2048, 66_000_000_000),
+            "66b": hub("facebook/opt-66b", shapes.opt(9216, 64, 72), 50272, 2048, 65_719_701_504),
             # No public repository: weights by request only. Table 1 of the paper gives the shape.
-            "175b": Size(shapes.opt(12288, 96, 96), 50272, 2048, 175_000_000_000, "https://arxiv.org/abs/2205.01068"),
+            "175b": Size(shapes.opt(12288, 96, 96), 50272, 2048, 174_604_468_224, "https://arxiv.org/abs/2205.01068"),
         },
         lora_targets=("q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"),
         licence="OPT License (non-commercial)",
@@ -165,9 +177,10 @@ _ROWS = (
         model_type="falcon",
         sizes={
             "tiny": tiny(shapes.falcon(192, 4, 4)),
+            # The published files have the output layer twice, which is the embedding.
             "7b": hub("tiiuae/falcon-7b", shapes.falcon(4544, 32, 71), 65024, 2048, 6_921_720_704),
             "40b": hub("tiiuae/falcon-40b", shapes.falcon(8192, 60, 128, 8), 65024, 2048, 41_303_293_952),
-            "180b": hub("tiiuae/falcon-180B", shapes.falcon(14848, 80, 232, 8), 65024, 2048, 180_000_000_000),
+            "180b": hub("tiiuae/falcon-180B", shapes.falcon(14848, 80, 232, 8), 65024, 2048, 178_557_088_768),
         },
         lora_targets=_BLOOM,
         licence="Apache-2.0 (7b, 40b); Falcon-180B TII License (180b)",
@@ -192,9 +205,11 @@ _ROWS = (
         sizes={
             "tiny": _TINY_LLAMA,
             "7b": hub("mistralai/Mistral-7B-v0.1", shapes.llama(4096, 32, 32, 8, 14336), 32000, 32768, 7_241_732_096),
+            "nemo-12b": hub("mistralai/Mistral-Nemo-Base-2407", _NEMO, 131072, 131072, 12_247_782_400),
+            "large-123b": hub("mistralai/Mistral-Large-Instruct-2407", _LARGE, 32768, 131072, 122_610_069_504),
         },
         lora_targets=_LLAMA,
-        licence="Apache-2.0",
+        licence="Apache-2.0 (large-123b: Mistral Research License)",
         source="arXiv:2310.06825",
         chat="llama2",
         shared={"rms_norm_eps": 1e-5},
@@ -206,9 +221,9 @@ _ROWS = (
         sizes={
             "tiny": tiny(shapes.codegen(192, 4, 4, 32)),
             "350m": hub("Salesforce/codegen-350M-mono", shapes.codegen(1024, 20, 16, 32), 51200, 2048, 356_712_448),
-            "2b": hub("Salesforce/codegen-2B-mono", shapes.codegen(2560, 32, 32, 64), 51200, 2048, 2_700_000_000),
-            # The paper says 6.1B; its own configuration makes 7.1B, so no figure is claimed here.
-            "6b": hub("Salesforce/codegen-6B-mono", shapes.codegen(4096, 33, 16, 64), 51200, 2048, 0),
+            "2b": hub("Salesforce/codegen-2B-mono", shapes.codegen(2560, 32, 32, 64), 51200, 2048, 2_779_356_160),
+            # The paper says 6.1B; its published configuration makes this many, and its weights are of that size.
+            "6b": hub("Salesforce/codegen-6B-mono", shapes.codegen(4096, 33, 16, 64), 51200, 2048, 7_064_213_504),
             "16b": hub("Salesforce/codegen-16B-mono", shapes.codegen(6144, 34, 24, 64), 51200, 2048, 16_032_155_648),
         },
         lora_targets=("qkv_proj", "out_proj", "fc_in", "fc_out"),
@@ -262,24 +277,13 @@ _ROWS = (
         model_type="llama",
         sizes={
             "tiny": _TINY_LLAMA,
-            "8b": hub("meta-llama/Meta-Llama-3-8B", shapes.llama(4096, 32, 32, 8, 14336), 128256, 8192, 8_030_261_248),
-            "70b": hub(
-                "meta-llama/Meta-Llama-3-70B", shapes.llama(8192, 80, 64, 8, 28672), 128256, 8192, 70_553_706_496
-            ),
-            "3.2-1b": hub(
-                "meta-llama/Llama-3.2-1B",
-                shapes.llama(2048, 16, 32, 8, 8192, **_LLAMA_3_2),
-                128256,
-                131072,
-                1_235_814_400,
-            ),
-            "3.2-3b": hub(
-                "meta-llama/Llama-3.2-3B",
-                shapes.llama(3072, 28, 24, 8, 8192, **_LLAMA_3_2),
-                128256,
-                131072,
-                3_212_749_824,
-            ),
+            "8b": hub("meta-llama/Meta-Llama-3-8B", _LLAMA_3_8B, 128256, 8192, 8_030_261_248),
+            "70b": hub("meta-llama/Meta-Llama-3-70B", _LLAMA_3_70B, 128256, 8192, 70_553_706_496),
+            "3.1-8b": hub("meta-llama/Llama-3.1-8B", _LLAMA_3_8B | _LLAMA_3_1, 128256, 131072, 8_030_261_248),
+            "3.1-70b": hub("meta-llama/Llama-3.1-70B", _LLAMA_3_70B | _LLAMA_3_1, 128256, 131072, 70_553_706_496),
+            "3.1-405b": hub("meta-llama/Llama-3.1-405B", _LLAMA_405B | _LLAMA_3_1, 128256, 131072, 405_853_388_800),
+            "3.2-1b": hub("meta-llama/Llama-3.2-1B", _LLAMA_1B | _LLAMA_3_2, 128256, 131072, 1_235_814_400),
+            "3.2-3b": hub("meta-llama/Llama-3.2-3B", _LLAMA_3B | _LLAMA_3_2, 128256, 131072, 3_212_749_824),
         },
         lora_targets=_LLAMA,
         licence="Meta Llama 3 Community License",
@@ -329,8 +333,9 @@ _ROWS = (
         model_type="bert",
         sizes={
             "tiny": tiny(shapes.encoder(192, 4, 4, 768, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)),
-            "base": hub("google-bert/bert-base-uncased", shapes.encoder(768, 12, 12, 3072), 30522, 512, 110_000_000),
-            "large": hub("google-bert/bert-large-uncased", shapes.encoder(1024, 24, 16, 4096), 30522, 512, 340_000_000),
+            # The published files have 592,130 and 1,051,650 more: a pooler and next-sentence prediction.
+            "base": hub("google-bert/bert-base-uncased", shapes.encoder(768, 12, 12, 3072), 30522, 512, 109_514_298),
+            "large": hub("google-bert/bert-large-uncased", shapes.encoder(1024, 24, 16, 4096), 30522, 512, 335_174_458),
         },
         lora_targets=("query", "key", "value", "dense"),
         licence="Apache-2.0",

@@ -17,8 +17,8 @@ class Size:
         shape: the dimensions.
         vocabulary: size of the published vocabulary; for `tiny` the one it is meant for.
         context: longest sequence in tokens that the model was published for.
-        parameters: published number of parameters, in whole millions where only a rounded figure was published; 0 where
-            none was, and for our own sizes.
+        parameters: what the published configuration makes, exactly, with tied weights counted once and with the heads
+            that are trained here; 0 for our own sizes.
         source: address of the published configuration, "" for our own sizes.
     """
 
