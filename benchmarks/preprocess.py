@@ -33,13 +33,13 @@ from typing import Any
 import psutil
 
 from llmkit.config.sections import CleanOptions, LanguageOptions, PrivacyOptions, QualityOptions
-from llmkit.data.clean import clean
-from llmkit.data.decontamination.lookup import EvalGrams
-from llmkit.data.dedup import sketch
-from llmkit.data.language import LanguageStep
-from llmkit.data.privacy.step import PrivacyStep
-from llmkit.data.quality.rules import QualityStep
 from llmkit.data.skew import count_terms
+from llmkit.data.steps.clean import clean
+from llmkit.data.steps.decontamination.lookup import EvalGrams
+from llmkit.data.steps.dedup import sketch
+from llmkit.data.steps.language import LanguageStep
+from llmkit.data.steps.privacy.step import PrivacyStep
+from llmkit.data.steps.quality.rules import QualityStep
 from llmkit.text.document import Document
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from llmkit.data.chat import Example
 from llmkit.data.dataset import DOCUMENTS, CorpusDocument, Dataset, DatasetResult, DatasetWriter
-from llmkit.data.dedup import exact_hash
 from llmkit.data.drops import Drop
 from llmkit.data.engine import ordered_map
 from llmkit.data.media import PYTHON
 from llmkit.data.readers.docstrings import DocstringOptions, Pairs, Skipped, docstring_pairs
 from llmkit.data.split import SPLITS, Split
+from llmkit.data.steps.dedup import exact_hash
 from llmkit.errors import DataError
 from llmkit.reporting.reporter import Reporter
 

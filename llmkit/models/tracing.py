@@ -271,6 +271,7 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         size = parameter.grad.untyped_storage().nbytes()
         self.rest -= size
         self._gradients += size
+        self.phases[self._phase].append((self.rest, self._gradients))
         self._done += 1
         if 2 * self._done >= self._awaited:
             self._phase = 2

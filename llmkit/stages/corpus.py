@@ -19,11 +19,11 @@ from llmkit.stages.base import Context, Inputs, Outcome
 from llmkit.stages.sources import Fetched
 
 if TYPE_CHECKING:
-    from llmkit.data.collect import Collected, SourceFile
+    from llmkit.data.corpus.pipeline import CorpusOptions, Engine
+    from llmkit.data.corpus.prepare import PrepareOptions
     from llmkit.data.dataset import Dataset
-    from llmkit.data.decontamination.lookup import EvalGrams
-    from llmkit.data.pipeline import CorpusOptions, Engine
-    from llmkit.data.prepare import PrepareOptions
+    from llmkit.data.sources.collect import Collected, SourceFile
+    from llmkit.data.steps.decontamination.lookup import EvalGrams
     from llmkit.registry.artifact import Artifact
     from llmkit.stages.preprocess import PreprocessConfig
 
@@ -95,9 +95,9 @@ def check_options(cfg: PreprocessConfig) -> None:
     Raises:
         ConfigError, UnavailableError, UsageError: an option cannot be.
     """
-    from llmkit.data.language import LanguageStep
-    from llmkit.data.privacy.step import PrivacyStep
-    from llmkit.data.quality.rules import QualityStep
+    from llmkit.data.steps.language import LanguageStep
+    from llmkit.data.steps.privacy.step import PrivacyStep
+    from llmkit.data.steps.quality.rules import QualityStep
 
     parse_part(cfg.shard)
     if cfg.for_ != "text" or cfg.reader != "auto":
@@ -128,15 +128,15 @@ def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched
 
 def dataset_file(artifact: Artifact) -> SourceFile:
     """A dataset of texts as something to read documents from."""
-    from llmkit.data.collect import SourceFile
     from llmkit.data.dataset import DOCUMENTS
+    from llmkit.data.sources.collect import SourceFile
 
     return SourceFile(artifact.path, artifact.ref, (artifact.path / DOCUMENTS).stat().st_size, form="dataset")
 
 
 def prepare_part(cfg: PreprocessConfig, found: Inputs, ctx: Context, part: Part) -> Outcome:
     """Do this part's shards, and leave them for the run that puts the parts together."""
-    from llmkit.data.pipeline import prepare_shards
+    from llmkit.data.corpus.pipeline import prepare_shards
 
     shards = prepare_shards(
         found.raw["files"].value,
@@ -151,8 +151,8 @@ def prepare_part(cfg: PreprocessConfig, found: Inputs, ctx: Context, part: Part)
 
 def build(cfg: PreprocessConfig, found: Inputs, ctx: Context, *, merge: bool) -> Built:
     """Build the set; with `merge`, of parts that must all be there."""
+    from llmkit.data.corpus.pipeline import build_corpus, require_shards
     from llmkit.data.dataset import Dataset
-    from llmkit.data.pipeline import build_corpus, require_shards
 
     collected: Collected = found.raw["files"].value
     if merge:
@@ -207,7 +207,7 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
 
 def corpus_options(cfg: PreprocessConfig, found: Inputs) -> CorpusOptions:
     """The options as the pipeline takes them."""
-    from llmkit.data.pipeline import CorpusOptions
+    from llmkit.data.corpus.pipeline import CorpusOptions
 
     return CorpusOptions(
         prepare=prepare_options(cfg, found), dedup=cfg.dedup, split=cfg.split, seed=cfg.seed, strict=cfg.strict
@@ -216,7 +216,7 @@ def corpus_options(cfg: PreprocessConfig, found: Inputs) -> CorpusOptions:
 
 def prepare_options(cfg: PreprocessConfig, found: Inputs) -> PrepareOptions:
     """The part of the options that concerns each document by itself."""
-    from llmkit.data.prepare import PrepareOptions
+    from llmkit.data.corpus.prepare import PrepareOptions
 
     return PrepareOptions(
         read=read_options(cfg),
@@ -239,7 +239,7 @@ def read_options(cfg: PreprocessConfig) -> Any:
 
 def engine(cfg: PreprocessConfig) -> Engine:
     """Who does the work."""
-    from llmkit.data.pipeline import Engine
+    from llmkit.data.corpus.pipeline import Engine
 
     return Engine(workers=cfg.workers or os.cpu_count() or 1, kind=cfg.engine)
 
@@ -247,8 +247,8 @@ def engine(cfg: PreprocessConfig) -> Engine:
 def _grams(cfg: PreprocessConfig, found: Inputs) -> EvalGrams | None:
     if "against" not in found.raw:
         return None
-    from llmkit.data.decontamination.eval_sets import read_eval_set
-    from llmkit.data.decontamination.lookup import EvalGrams
+    from llmkit.data.steps.decontamination.eval_sets import read_eval_set
+    from llmkit.data.steps.decontamination.lookup import EvalGrams
 
     paths: list[Path] = found.raw["against"].value
     stems = Counter(path.stem for path in paths)

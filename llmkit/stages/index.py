@@ -19,7 +19,7 @@ from llmkit.stages.knowledge import INDEX_FILE, MANIFEST_FILE
 from llmkit.stages.sources import FilesConfig, collect_files, name_from_inputs
 
 if TYPE_CHECKING:
-    from llmkit.data.collect import Collected
+    from llmkit.data.sources.collect import Collected
     from llmkit.registry.store import Registry
     from llmkit.retrieval.embed import Embedder
     from llmkit.retrieval.store import View

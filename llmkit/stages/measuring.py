@@ -241,10 +241,10 @@ def _examples(task: Any, bench: _Bench) -> Sequence[Any]:
 
 
 def _documents(task: Any, bench: _Bench) -> Iterator[Any]:
-    from llmkit.data.collect import collect
     from llmkit.data.dataset import Dataset
     from llmkit.data.drops import Drop
     from llmkit.data.readers.table import read_file
+    from llmkit.data.sources.collect import collect
 
     if _role(task) in bench.found.artifacts:
         dataset = Dataset.open(bench.found.artifacts[_role(task)].path)

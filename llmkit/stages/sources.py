@@ -15,9 +15,9 @@ from llmkit.stages.base import Inputs, Raw, StageConfig
 
 if TYPE_CHECKING:
     from llmkit.config.sections import WebOptions
-    from llmkit.data.collect import SourceFile
     from llmkit.data.drops import Drop
-    from llmkit.data.web.crawl import WebCollected
+    from llmkit.data.sources.collect import SourceFile
+    from llmkit.data.sources.web.crawl import WebCollected
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
     from llmkit.reporting.reporter import Reporter
@@ -57,7 +57,7 @@ def fetch(
     Raises:
         LlmkitError: as the modules that do it; a page that cannot be had is among the drops.
     """
-    from llmkit.data.collect import kind_of_input
+    from llmkit.data.sources.collect import kind_of_input
 
     files: dict[str, Sequence[SourceFile]] = {}
     drops: Sequence[Drop] = ()
@@ -68,12 +68,12 @@ def fetch(
         drops = collected.drops
     for name, kind in kinds.items():
         if kind == "stdin":
-            from llmkit.data.standard_input import spool_stdin
+            from llmkit.data.sources.standard_input import spool_stdin
 
             registry.layout.prepare()
             files[name] = [spool_stdin(sys.stdin.buffer, registry.layout.downloads / "stdin")]
         elif kind == "hub":
-            from llmkit.data.hub import fetch_hub, parse_hub_input
+            from llmkit.data.sources.hub import fetch_hub, parse_hub_input
 
             registry.layout.prepare()
             files[name] = fetch_hub(parse_hub_input(name), registry.layout.downloads / "hub", reporter)
@@ -86,7 +86,7 @@ def fetched_before(names: Sequence[str], web: WebOptions, registry: Registry) ->
     Raises:
         LlmkitError: as `fetch`.
     """
-    from llmkit.data.standard_input import spooled
+    from llmkit.data.sources.standard_input import spooled
     from llmkit.reporting.reporter import Silent
 
     fetched = fetch([name for name in names if name != STDIN], web, registry, Silent(), offline=True)
@@ -102,7 +102,7 @@ def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None 
         NotFoundError: an input is not there.
         DataError: nothing is left to read.
     """
-    from llmkit.data.collect import collect
+    from llmkit.data.sources.collect import collect
 
     fetched = fetched or Fetched()
     collected = collect(
@@ -125,7 +125,7 @@ def named_files(names: Sequence[str], registry: Registry) -> Raw:
     Raises:
         NotFoundError: one is not there.
     """
-    from llmkit.data.collect import collect
+    from llmkit.data.sources.collect import collect
 
     paths = [file.path for file in collect(names, homes=[registry.home]).files]
     return Raw(", ".join(names), registry.input_digest(paths).digest, paths)
@@ -133,7 +133,7 @@ def named_files(names: Sequence[str], registry: Registry) -> Raw:
 
 def find_datasets(names: Sequence[str], registry: Registry) -> Mapping[str, Artifact]:
     """The inputs that name a dataset of texts in the registry, by the input."""
-    from llmkit.data.collect import kind_of_input
+    from llmkit.data.sources.collect import kind_of_input
 
     found: dict[str, Artifact] = {}
     for name in names:
@@ -166,8 +166,8 @@ def name_from_inputs(cfg: FilesConfig) -> str:
 def _from_web(
     urls: Sequence[str], web: WebOptions, registry: Registry, reporter: Reporter, *, offline: bool
 ) -> WebCollected:
-    from llmkit.data.web.crawl import collect_web
-    from llmkit.data.web.options import FetchOptions
+    from llmkit.data.sources.web.crawl import collect_web
+    from llmkit.data.sources.web.options import FetchOptions
 
     registry.layout.prepare()
     limits = FetchOptions(rate=web.rate, max_pages=web.max_pages, offline=offline)

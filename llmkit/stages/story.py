@@ -13,9 +13,9 @@ from llmkit.reporting.blocks import Block, Diff, Line, Quote, Table
 from llmkit.stages.base import Inputs
 
 if TYPE_CHECKING:
-    from llmkit.data.collect import SourceFile
     from llmkit.data.dataset import Dataset
     from llmkit.data.drops import Drop
+    from llmkit.data.sources.collect import SourceFile
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
     from llmkit.stages.preprocess import PreprocessConfig
@@ -160,7 +160,7 @@ def _outcome(ending: Ending) -> dict[str, Any]:
 
 def _tell(story: dict[str, Any], artifact: Artifact, ending: Ending, registry: Registry) -> None:
     """Take the document through the steps again, with the options that the dataset was made with."""
-    from llmkit.data.prepare import prepare, steps_of
+    from llmkit.data.corpus.prepare import prepare, steps_of
     from llmkit.stages.corpus import prepare_options
     from llmkit.stages.preprocess import PreprocessConfig
 
@@ -205,8 +205,8 @@ def _step(name: str, before: str, result: Any) -> dict[str, Any]:
 
 def _read_again(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, registry: Registry) -> Document | None:
     """The document as it is read now: if possible with the text it had, else with what is there under its id."""
+    from llmkit.data.corpus.shards import Unit, read_unit
     from llmkit.data.drops import Drop
-    from llmkit.data.shards import Unit, read_unit
     from llmkit.stages.corpus import read_options
 
     digest = ending.row.get("digest") if ending.row is not None else None
@@ -227,7 +227,7 @@ def _files(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, registry: 
     Raises:
         LlmkitError: it is gone.
     """
-    from llmkit.data.collect import SourceFile
+    from llmkit.data.sources.collect import SourceFile
     from llmkit.stages.corpus import dataset_file
     from llmkit.stages.preprocess import inputs
     from llmkit.stages.sources import fetched_before
@@ -254,7 +254,7 @@ def _unread(ending: Ending) -> bool:
 
 
 def _original(dataset: Dataset, document_id: str, text: str | None) -> dict[str, Any]:
-    from llmkit.data.dedup import compared, similarity
+    from llmkit.data.steps.dedup import compared, similarity
 
     row = dataset.row(document_id)
     if row is None:

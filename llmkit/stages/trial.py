@@ -29,7 +29,7 @@ def try_out(cfg: PreprocessConfig, found: Inputs, count: int) -> dict[str, Any]:
     Raises:
         UsageError: the inputs are no texts.
     """
-    from llmkit.data import trial
+    from llmkit.data.corpus import trial
     from llmkit.stages.corpus import prepare_options
 
     if cfg.for_ != "text" or cfg.reader != "auto":

@@ -126,7 +126,7 @@ def test_each_reason_is_counted_and_has_its_samples() -> None:
     shown = full(REPORT)
     bars = only(shown, "Left out, by step and reason")
     assert dict(zip(bars.labels, bars.values, strict=True)) == {
-        "quality: c4.lorem ipsum": 10,
+        "quality: c4.lorem_ipsum": 10,
         "dedup: near duplicate": 6,
         "dedup: exact duplicate": 4,
         "skipped: hidden": 3,

@@ -289,7 +289,7 @@ def test_strict_stops_with_the_file_and_the_reason(registry: Registry, folder: P
 def test_parts_are_done_apart_and_put_together(
     registry: Registry, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llmkit.data.shards.SHARD_BYTES", 1000)
+    monkeypatch.setattr("llmkit.data.corpus.shards.SHARD_BYTES", 1000)
     whole = do(registry, folder, name="whole")
     assert do(registry, folder, name="whole", shard="1/2").reused, "what is made is not done again in parts"
     other = Registry(registry.home.parent / "other")

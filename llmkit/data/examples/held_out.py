@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from llmkit.config.sections import SplitOptions
 from llmkit.data.chat import Example
-from llmkit.data.dedup import exact_hash
 from llmkit.data.schemas import TrainingExample
 from llmkit.data.split import Split, split_clusters
+from llmkit.data.steps.dedup import exact_hash
 
 _FEWEST_TO_HOLD_OUT = 10
 """With fewer distinct examples a held-out part would cost more in training than a figure from it is worth."""

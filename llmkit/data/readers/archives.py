@@ -25,7 +25,7 @@ from llmkit.data.readers.compressed import (
 )
 from llmkit.data.readers.detect import Format
 from llmkit.data.readers.zips import open_zip
-from llmkit.data.skipping import skip_file, skip_folder
+from llmkit.data.sources.skipping import skip_file, skip_folder
 
 _DRIVE = re.compile(r"[A-Za-z]:")
 _JAPANESE = re.compile(r"[\u3041-\u30ff\u4e00-\u9fff]")
