@@ -21,8 +21,8 @@ from llmkit.cli.app import TOOLS
 from llmkit.cli.invocation import FOR_STAGES
 from llmkit.cli.options import shown
 from llmkit.config.base import Config, Leaf, leaves
-from llmkit.data.quality.presets import RULES
-from llmkit.data.quality.words import Variant
+from llmkit.data.steps.quality.presets import RULES
+from llmkit.data.steps.quality.words import Variant
 from llmkit.evaluation.tasks import KINDS
 from llmkit.models.families import FAMILIES, Family
 from llmkit.stages.table import STAGES, load

@@ -64,7 +64,7 @@ WORDS = [
 ]
 LAUNCH = """
 import sys, time
-import llmkit.data.pipeline as pipeline, llmkit.data.shards as shards
+import llmkit.data.corpus.pipeline as pipeline, llmkit.data.corpus.shards as shards
 shards.SHARD_BYTES = 4000
 pipeline._WORTH_WORKERS = 0
 pause = float(sys.argv.pop(1))
@@ -291,7 +291,7 @@ def test_explain_of_an_unknown_document_or_dataset_exits_3(explained: Any) -> No
 
 
 def test_a_dry_run_on_a_sample_makes_nothing_and_lists_every_rule(cli: Any) -> None:
-    from llmkit.data.quality.presets import RULES
+    from llmkit.data.steps.quality.presets import RULES
 
     folder = cli.folder / "in"
     folder.mkdir()
