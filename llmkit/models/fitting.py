@@ -46,7 +46,9 @@ def usable(hardware: Hardware) -> int:
 def changes_that_fit(estimator: Estimator, options: PlanOptions, length: int, hardware: Hardware) -> tuple[Change, ...]:
     """The changes with which the run fits, those first that change the result least."""
     found: list[Change] = []
-    for alternatives in _candidates(options):
+    # More processes on one machine have no more memory.
+    alone = hardware.name == "cpu"
+    for alternatives in _candidates(options, most_devices=1 if alone else MOST_DEVICES):
         chosen = _first_that_fits(estimator, options, length, hardware, alternatives)
         # Where less is enough, more is not worth a line.
         if chosen and not any(change.options.items() <= chosen.options.items() for change in found):
@@ -71,7 +73,7 @@ def _first_that_fits(
     return None
 
 
-def _candidates(options: PlanOptions) -> Iterator[Sequence[Candidate]]:
+def _candidates(options: PlanOptions, *, most_devices: int) -> Iterator[Sequence[Candidate]]:
     """Changes to try, in order; of several alternatives the first that fits is enough."""
     again: dict[str, Any] = {} if options.checkpointing else {"checkpointing": True}
     fewer = [({"micro_batch_size": rows}, "the same result, in more passes") for rows in _halves(options.rows)]
@@ -85,8 +87,10 @@ def _candidates(options: PlanOptions) -> Iterator[Sequence[Candidate]]:
         shared: list[dict[str, Any]] = [{"strategy": name} for name in ("zero-1", "zero-2", "fsdp")]
         yield [(way, "more communication") for way in shared if way["strategy"] != options.sharing]
         yield [(way | cheap, f"more communication, {_SLOWER}") for way in shared]
-    yield [(more, "each device has a part of the model") for more in _devices(options)]
-    yield [(more | cheap, f"each device has a part of the model, {_SLOWER}") for more in _devices(options)]
+    yield [(more, "each device has a part of the model") for more in _devices(options, most_devices)]
+    yield [
+        (more | cheap, f"each device has a part of the model, {_SLOWER}") for more in _devices(options, most_devices)
+    ]
     if options.method == "full":
         yield [({"method": "lora"} | more, "tunes an adapter; no way to pretrain") for more in ({}, cheap)]
     if options.method != "qlora":
@@ -97,9 +101,9 @@ def _candidates(options: PlanOptions) -> Iterator[Sequence[Candidate]]:
         yield [({"precision": "bf16-weights"} | more, "small updates are rounded away") for more in ({}, cheap)]
 
 
-def _devices(options: PlanOptions) -> Iterator[dict[str, Any]]:
+def _devices(options: PlanOptions, most: int) -> Iterator[dict[str, Any]]:
     count = 1
-    while (count := 2 * count) <= MOST_DEVICES:
+    while (count := 2 * count) <= most:
         if count > options.devices:
             yield {"devices": count, "strategy": "fsdp"}
 

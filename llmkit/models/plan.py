@@ -140,6 +140,7 @@ def plan_training(options: PlanOptions, hardware: Hardware, subject: Subject | N
 
     Raises:
         UsageError: no such family or size, or samples longer than the model's context.
+        UnavailableError: torch cannot run the architecture without data, to count its memory.
     """
     subject = subject or subject_of(options)
     length = _length(options, subject)

@@ -12,6 +12,7 @@ Blocks are alike, so a deep model is traced at two small depths and continued on
 from __future__ import annotations
 
 import copy
+import logging
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -27,6 +28,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.config.sections import LoraOptions
+from llmkit.errors import UnavailableError
 from llmkit.models.adapters import attach
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Objective
@@ -102,7 +104,25 @@ def trace(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
 
     Args:
         config: of the model at its full depth.
+
+    Raises:
+        UnavailableError: torch cannot run the architecture without data.
     """
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before = log.disabled
+    log.disabled = True  # it would print the stack of what is raised below
+    try:
+        return _on_the_line(config, objective, work)
+    except RuntimeError as error:
+        raise UnavailableError(
+            f"the memory of {config.model_type} models cannot be counted in these types: {str(error).splitlines()[0]}",
+            mend="try --precision bf16-weights, or plan for a family of the table",
+        ) from error
+    finally:
+        log.disabled = before
+
+
+def _on_the_line(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
     depth = int(config.num_hidden_layers)
     shallow, deep = _OF_KINDS if len(set(getattr(config, "layer_types", None) or ())) > 1 else _DEPTHS
     if depth <= deep:
@@ -178,7 +198,7 @@ def traced(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
         losing = _losing(head_of(model), targets, work.logits_at_once, before_loss)
         with meter, losing, _attention(work.fused_dropout):
             with torch.autocast("cpu", torch.bfloat16) if work.autocast else nullcontext():
-                loss = model(**given).logits
+                loss = model(**given).logits.sum()  # one number, unless the model adds a bias to it
             made = meter.highest - body
             meter.begin_backward()
             loss.backward()

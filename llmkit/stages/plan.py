@@ -36,6 +36,9 @@ def plan(options: PlanOptions, registry: Registry) -> Plan:
 def settled(options: PlanOptions) -> Hardware:
     """The device of the options: by name or of this machine, with its memory and power where they are given."""
     device = this_machine() if options.gpu == "auto" else hardware(options.gpu)
+    if device.name == "cpu" and options.devices > 1:  # processes on one machine share what it has
+        parts = options.devices
+        device = replace(device, memory=device.memory // parts, bf16=device.bf16 / parts, fp32=device.fp32 / parts)
     memory = round(options.device_memory * GIB) or device.memory
     return replace(device, memory=memory, watts=options.watts or device.watts)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmkit.cli.app import main
-from llmkit.models.hardware import GIB, hardware
-from llmkit.stages.plan import _known
+from llmkit.config.planning import PlanOptions
+from llmkit.models.hardware import GIB, Hardware, hardware
+from llmkit.stages.plan import _known, settled
 
 SMALL = ["plan", "--gpu", "h100", "--batch-size", "2", "--sequence-length", "64"]
 
@@ -61,6 +63,39 @@ def test_a_model_in_a_folder_is_planned_from_its_configuration(
     assert found["parameters"]["total"] == 100 * 32 + 64 * 32 + 2 * (12 * 32 * 32 + 13 * 32) + 2 * 32  # type: ignore[index]
 
 
+def folder_of(config: Any, folder: Path) -> list[str]:
+    config.save_pretrained(folder)
+    return ["--model", str(folder), "--steps", "1"]
+
+
+def test_a_mixture_of_experts_is_planned_with_the_experts_that_a_token_meets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from transformers import MixtralConfig
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4}
+    mixture = MixtralConfig(vocab_size=100, num_key_value_heads=2, architectures=["MixtralForCausalLM"], **shape)
+    given = folder_of(mixture, tmp_path / "moe")
+    counts = plan(capsys, *given, "--precision", "bf16-weights")["parameters"]
+    experts = 2 * 8 * 3 * 64 * 128
+    assert counts["active"] == counts["total"] - experts * 6 // 8  # type: ignore[index]
+    assert main([*SMALL, *given, "--precision", "fp32"]) == 5
+    assert "bf16-weights" in capsys.readouterr().err
+
+
+def test_an_architecture_that_is_no_family_is_planned_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from transformers import BartConfig
+
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_layers": 2, "decoder_layers": 2}
+    given = folder_of(
+        BartConfig(vocab_size=100, d_model=64, architectures=["BartForConditionalGeneration"], **heads),
+        tmp_path / "bart",
+    )
+    assert plan(capsys, *given)["memory"]["peak"] > 0  # type: ignore[index]
+    lora = plan(capsys, *given, "--method", "lora")["parameters"]
+    assert 0 < lora["trained"] < lora["total"] / 2  # type: ignore[index]
+
+
 def test_memory_and_power_that_are_given_win_over_the_table(capsys: pytest.CaptureFixture[str]) -> None:
     found = plan(capsys, "--device-memory", "24", "--watts", "100")
     assert found["hardware"]["memory"] == 24 * GIB  # type: ignore[index]
@@ -106,6 +141,11 @@ def test_a_gpu_is_known_by_the_name_its_driver_gives() -> None:
     assert _known("NVIDIA H100 80GB HBM3", 80 * GIB) == hardware("h100")
     assert _known("Tesla T4", 15 * GIB) == hardware("t4")
     assert _known("NVIDIA B300", 288 * GIB) is None
+
+
+def test_processes_on_one_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmkit.stages.plan.this_machine", lambda: Hardware("cpu", 0.4, 0.2, 8 * GIB, 0.0))
+    assert settled(PlanOptions(devices=2)) == Hardware("cpu", 0.2, 0.1, 4 * GIB, 0.0)
 
 
 def test_this_machine_is_measured_where_no_gpu_is_named(capsys: pytest.CaptureFixture[str]) -> None:
