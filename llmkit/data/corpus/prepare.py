@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 from llmkit.config.sections import CleanOptions, DecontaminateOptions, LanguageOptions, PrivacyOptions, QualityOptions
 from llmkit.data.drops import Drop
@@ -66,18 +67,25 @@ def step_names(options: PrepareOptions) -> list[str]:
 
 
 def prepare(document: Document, steps: Sequence[tuple[str, Step]]) -> list[Stage]:
-    """The document's way through the steps: one entry per step, the last a `Drop` if it was dropped."""
+    """The document's way through the steps: one entry per step, the last a `Drop` if it was dropped.
+
+    Steps after that of the language find it in the document's meta; the last document has the meta it came with.
+    """
     way: list[Stage] = []
-    facts: dict[str, object] = {}
+    meta = document.meta
     for name, step in steps:
-        result = step(_with_language(document, facts))
+        result = step(document)
         if isinstance(result, Drop):
             way.append(Stage(name, result))
-            break
-        after = result.document if name == "normalise" else carry_places(document, result.document)
-        facts.update(result.facts)
-        document = replace(after, meta=document.meta)
+            return way
+        document = result.document if name == "normalise" else carry_places(document, result.document)
         way.append(Stage(name, Passed(document, result.changes, result.facts)))
+        if name == "language":
+            document = replace(document, meta={**meta, "language": result.facts["language"]})
+    if way and document.meta is not meta:
+        last = way.pop()
+        kept = cast(Passed, last.result)
+        way.append(Stage(last.step, replace(kept, document=replace(kept.document, meta=meta))))
     return way
 
 
@@ -98,10 +106,3 @@ def last_facts(document: Document, options: PrepareOptions) -> Mapping[str, obje
     if terms := count_terms(document.text):
         facts["terms"] = terms
     return facts
-
-
-def _with_language(document: Document, facts: Mapping[str, object]) -> Document:
-    """The document with its language where quality rules look for it."""
-    if "language" not in facts:
-        return document
-    return replace(document, meta={**document.meta, "language": facts["language"]})

@@ -36,9 +36,7 @@ _JAPANESE = re.compile("[\u3041-\u30ff\u4e00-\u9fff]")
 _SSN = re.compile(rf"{_LEFT}[0-9]{{3}}([ -]?)[0-9]{{2}}\1[0-9]{{4}}{_RIGHT}")
 _SSN_WORD = re.compile(r"\bssn\b|social[ -]security", re.IGNORECASE)
 _IP_V4 = re.compile(r"(?<![0-9A-Za-z_.+-])[1-9][0-9]{0,2}(?:\.(?:0|[1-9][0-9]{0,2})){3}(?![0-9A-Za-z_]|\.[0-9]|-[0-9])")
-_IP_WORD = re.compile(
-    r"\bip\b|ipv4|address|host|server|ping|アドレス|サーバ|ホスト|宛|地址|服务器|主机", re.IGNORECASE
-)
+_IP_WORD = re.compile(r"\bip\b|ipv4|address|host|server|ping|アドレス|サーバ|ホスト|宛|地址|服务器|主机", re.IGNORECASE)
 _VERSION_WORD = re.compile(
     r"(?:\bv|ver|version|release|revision|rev|build|firmware|section|sec|chapter|§|table|figure|fig|oid|バージョン|版|第)"
     r"[ .:=\"']{0,3}$",
