@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+from llmkit.cli.app import TOOLS
 from llmkit.stages.table import STAGES
 
 GOAL = 0.2
@@ -31,7 +32,7 @@ def main() -> int:
     bare = statistics.median(seconds([sys.executable, "-c", "pass"]) for _ in range(runs))
     print(f"{'command':<16} {'median':>8} {'best':>8}   (an empty python takes {bare:.3f} s)")
     slowest = 0.0
-    for words in ([], *([name] for name in STAGES), ["run"], ["registry"], ["doctor"]):
+    for words in ([], *([name] for name in (*STAGES, *TOOLS)), ["preprocess", "explain"]):
         command = [llmkit, *words, "--help"]
         seconds(command)
         times = [seconds(command) for _ in range(runs)]
