@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from llmkit.config.base import Config
     from llmkit.config.resolve import Resolved
     from llmkit.registry.store import Registry
-    from llmkit.stages.base import Stage
+    from llmkit.stages.base import Plan, Stage
     from llmkit.stages.result import Result
 
 PANEL = "Every command"
@@ -115,7 +115,7 @@ def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> 
     if call.sample is not None:
         return _print_trial(stage, resolved.config, registry, call)
     if call.dry_run:
-        return _print_plan(plan(stage, resolved.config, registry, mode), stage.name, as_json=call.json)
+        return _print_plan(stage, resolved.config, registry, plan(stage, resolved.config, registry, mode), call)
     reporter = make_reporter(quiet=call.quiet or call.json)
     result = execute(stage, resolved, registry, reporter, mode)
     print_result(stage, result, as_json=call.json, quiet=call.quiet)
@@ -193,18 +193,21 @@ def _print_trial(stage: Stage[Any], cfg: Any, registry: Registry, call: Invocati
     return 0
 
 
-def _print_plan(planned: Any, command: str, *, as_json: bool) -> int:
+def _print_plan(stage: Stage[Any], cfg: Any, registry: Registry, planned: Plan, call: Invocation) -> int:
     from llmkit.cli.console import stdout_console
     from llmkit.cli.render import print_blocks
-    from llmkit.reporting.blocks import Table
+    from llmkit.reporting.blocks import Block, Table
 
+    takes: Mapping[str, Any] = {}
+    blocks: Sequence[Block] = ()
+    if stage.forecast is not None and planned.action != "reuse":
+        takes, blocks = stage.forecast(cfg, planned.inputs, registry)
     inputs = [ref.model_dump() for ref in planned.inputs.refs()]
-    if as_json:
-        print_json(
-            {"command": command, "action": planned.action, "why": planned.why, "name": planned.name, "inputs": inputs}
-        )
+    if call.json:
+        facts = {"command": stage.name, "action": planned.action, "why": planned.why, "name": planned.name}
+        print_json({**facts, "inputs": inputs, **({"takes": takes} if takes else {})})
         return 0
     rows = [("would", planned.action), ("because", planned.why), ("name", planned.name or "-")]
     rows += [(f"input {ref['role']}", f"{ref['ref']} ({ref['digest'][:12]})") for ref in inputs]
-    print_blocks(stdout_console(), [Table((command, ""), rows)])
+    print_blocks(stdout_console(), [Table((stage.name, ""), rows), *blocks])
     return 0

@@ -144,6 +144,7 @@ class Stage(Generic[C]):
         part: which part of the work this run does, where several runs share one result; None for all of it. A part
             publishes nothing, and leaves what it did for the run that makes the whole.
         trial: the work tried on a sample, for `--dry-run N`.
+        forecast: what the work will take, for `--dry-run`: `(JSON-ready, blocks)`.
     """
 
     name: str
@@ -163,6 +164,7 @@ class Stage(Generic[C]):
     fetch: Fetch[C] | None = None
     part: Callable[[C], str | None] = lambda cfg: None
     trial: Trial[C] | None = None
+    forecast: Callable[[C, Inputs, Registry], tuple[Mapping[str, Any], Sequence[Block]]] | None = None
     kind_of: Callable[[C], Kind] | None = None
     """The kind, where it depends on the options (a full fine-tuning makes a model, not an adapter)."""
 

@@ -96,6 +96,39 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
 
 
+def forecast(cfg: PretrainConfig, found: Inputs, registry: Registry) -> tuple[Mapping[str, Any], Sequence[Block]]:
+    """What the run will take: memory, time, energy; nothing is allocated."""
+    import torch
+
+    from llmkit.config.planning import PlanOptions
+    from llmkit.models.load import load_tokenizer
+    from llmkit.stages import plan
+    from llmkit.train.precision import probe, resolve_device
+
+    tokenizer = models.folder(found, "tokenizer")
+    precision = cfg.precision
+    if precision == "auto":
+        device = torch.device("cpu") if cfg.processes > 1 else resolve_device(cfg.device)
+        precision = probe(device).precision
+    planned = plan.plan(
+        PlanOptions(
+            family=cfg.family,
+            size=cfg.size,
+            model=cfg.init,
+            vocab_size=len(load_tokenizer(tokenizer)) if tokenizer else 0,
+            steps=0 if cfg.minutes and not (cfg.steps or cfg.tokens) else cfg.budget(),
+            batch_size=cfg.batch_size,
+            micro_batch_size=cfg.micro_batch_size,
+            sequence_length=cfg.sequence_length,
+            optimizer=cfg.optimizer,
+            precision=precision,
+            devices=cfg.processes,
+        ),
+        registry,
+    )
+    return plan.as_json(planned), plan.show(planned)
+
+
 def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     """The training itself, in each process; the main one saves the model. Called by `run_job`."""
     from llmkit.data.tokens import TokenStore
@@ -230,4 +263,5 @@ STAGE = Stage(
     show=show,
     headline=headline,
     resumable=True,
+    forecast=forecast,
 )

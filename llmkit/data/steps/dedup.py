@@ -34,7 +34,8 @@ _SEED = 1
 _COMPARED_CHARS = 1_000_000
 """A longer text is compared by its beginning: that bounds the time and memory that one document can cost."""
 
-_DIGITS = str.maketrans("123456789１２３４５６７８９０", "0000000000000000000")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_WIDE_DIGITS = str.maketrans("１２３４５６７８９０", "0000000000")
 _SHORTEST_LINE = 10
 
 
@@ -87,7 +88,9 @@ def line_hash(line: str) -> int | None:
     bare = line.strip()
     if len(bare) < (_SHORTEST_LINE if bare.isascii() else _SHORTEST_LINE // 2):
         return None
-    return xxhash.xxh3_64_intdigest(bare.translate(_DIGITS).encode())
+    if not bare.isascii():
+        bare = bare.translate(_WIDE_DIGITS)
+    return xxhash.xxh3_64_intdigest(bare.encode("utf-8", "surrogatepass").translate(_DIGITS))
 
 
 def line_hashes(text: str) -> np.ndarray:
