@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,7 +92,7 @@ class _SplitWriter:
         self._offsets_path = folder / f"{split}.offsets.npy"
         self._file = (folder / f"{split}.bin").open("wb")
         self._end = np.asarray([eos], dtype=dtype)
-        self._offsets = [0]
+        self._offsets = array("q", [0])
         self._bytes = 0
 
     def add(self, ids: np.ndarray, size: int) -> None:
@@ -101,7 +102,7 @@ class _SplitWriter:
 
     def finish(self) -> SplitCounts:
         self._file.close()
-        np.save(self._offsets_path, np.asarray(self._offsets, dtype="<i8"))
+        np.save(self._offsets_path, np.frombuffer(self._offsets, dtype=np.int64).astype("<i8"))
         return SplitCounts(self._offsets[-1], len(self._offsets) - 1, self._bytes)
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,33 @@ def test_every_stage_left_its_artifact_and_all_files_verify(chain: Any) -> None:
     wanted = {"corpus": "dataset", "corpus-tokenizer": "tokenizer", "base": "model", "bot": "adapter", "kb": "index"}
     assert wanted.items() <= kinds.items()
     assert chain.ok("registry", "verify", "corpus", "base", "bot", "kb")["problems"] == []
+
+
+def test_a_dry_run_of_training_says_what_it_would_take(chain: Any) -> None:
+    planned = chain.ok("pretrain", "--data", "corpus", "--steps", 7, "--name", "other", "--dry-run")
+    assert planned["action"] == "run"
+    assert planned["takes"]["memory"]["total"] > 0
+    assert "base" in {artifact["name"] for artifact in chain.ok("registry", "list")["artifacts"]}
+
+
+def test_what_was_trained_has_a_report_and_its_metrics(chain: Any) -> None:
+    for name in ("base", "bot"):
+        folder = Path(chain.ok("registry", "show", name)["path"])
+        assert (folder / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+        steps = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert steps == list(range(1, len(steps) + 1))
+
+
+def test_what_lies_in_an_archive_is_found_and_quoted_from_it(chain: Any) -> None:
+    folder = chain.folder / "packed"
+    folder.mkdir(exist_ok=True)
+    with zipfile.ZipFile(folder / "care.zip", "w") as archive:
+        archive.writestr("okapi.md", "# Okapi care\n\nOkapis eat leaves of over a hundred kinds of plants.\n")
+        archive.writestr("tapir.md", "# Tapir care\n\nTapirs like to swim in the heat of the day.\n")
+    chain.ok("index", "packed", "--name", "packed")
+    answer = chain.ok("ask", "What do okapis eat?", "--index", "packed")
+    assert [citation["source"] for citation in answer["citations"]] == ["packed/care.zip!/okapi.md"]
+    assert not answer["citations"][0]["stale"]
 
 
 def test_lineage_leads_from_the_adapter_to_the_files(chain: Any) -> None:

@@ -52,7 +52,9 @@ class Stage:
 
 def steps_of(options: PrepareOptions) -> tuple[tuple[str, Step], ...]:
     """The steps that are on, by name, in order."""
-    steps: list[tuple[str, Step]] = [("normalise", lambda document: clean(document, options.clean))]
+    steps: list[tuple[str, Step]] = []
+    if options.clean.normalise:
+        steps.append(("normalise", lambda document: clean(document, options.clean)))
     if options.language.identify or options.language.languages or options.language.drop_languages:
         steps.append(("language", LanguageStep(options.language)))
     if options.quality.rules:

@@ -99,7 +99,7 @@ def try_out(collected: Collected, options: PrepareOptions, count: int, seed: int
             continue
         trial.documents += 1
         trial.bytes += len(item.text.encode("utf-8"))
-        cleaned = clean(item, options.clean)
+        cleaned = clean(item, options.clean) if options.clean.normalise else Passed(item)
         if isinstance(cleaned, Drop):
             trial.too_short += 1
             continue

@@ -1,0 +1,54 @@
+"""The report of a training run: its rows, its curves, and that equal runs give equal pages."""
+
+import json
+from pathlib import Path
+
+from llmkit.reporting.blocks import Plot
+from llmkit.stages.training_report import METRICS, PAGE, blocks, read_log, smoothed, write_report
+
+FACTS = {
+    "metrics": {"loss": 2.5, "perplexity": 12.18, "train_loss": 2.4, "steps": 3, "tokens_per_second": 812.0},
+    "evaluations": [
+        {"step": 0, "loss": 4.0, "nll": 8.0, "tokens": 2},
+        {"step": 3, "loss": 2.5, "nll": 5.0, "tokens": 2},
+    ],
+    "samples": {"before": "<b>noise</b>", "after": "words"},
+    "parameters": 1234,
+}  # fmt: skip
+
+
+def row(step: int, loss: float, seconds: float = 0.1) -> str:
+    return json.dumps({"step": step, "loss": loss, "lr": 0.1, "grad_norm": 1.0, "tokens": 8, "seconds": seconds})
+
+
+def test_a_step_done_twice_counts_as_it_was_done_last_and_a_torn_line_is_left_out(tmp_path: Path) -> None:
+    log = tmp_path / "steps.jsonl"
+    log.write_text("\n".join([row(1, 4.0), row(2, 9.0), row(2, 3.0), row(3, 2.0)]) + '\n{"step": 4, "lo', "utf-8")
+    assert [(each["step"], each["loss"]) for each in read_log(log)] == [(1, 4.0), (2, 3.0), (3, 2.0)]
+    assert read_log(tmp_path / "none") == []
+
+
+def test_runs_that_differ_in_speed_alone_leave_the_same_files(tmp_path: Path) -> None:
+    pages = []
+    for name, seconds in (("slow", 3.0), ("fast", 0.1)):
+        folder = tmp_path / name
+        folder.mkdir()
+        log = folder / "log"
+        log.write_text("\n".join(row(step, 5.0 - step, seconds) for step in (1, 2, 3)) + "\n", "utf-8")
+        facts = {**FACTS, "metrics": {**FACTS["metrics"], "tokens_per_second": 10 / seconds}}
+        write_report(folder, log, "Model m", facts, {"steps": 3})
+        pages.append(((folder / PAGE).read_bytes(), (folder / METRICS).read_bytes()))
+    assert pages[0] == pages[1]
+    assert b"<b>noise" not in pages[0][0]
+    assert len(pages[0][1].splitlines()) == 3
+
+
+def test_the_page_has_both_losses_and_leaves_out_what_there_is_not() -> None:
+    plots = [block for block in blocks([json.loads(row(1, 4.0))], FACTS, {}) if isinstance(block, Plot)]
+    assert set(plots[0].curves) == {"training", "held-out"}
+    bare = blocks([], {"metrics": {"steps": 0}, "evaluations": []}, {})
+    assert next(block for block in bare if isinstance(block, Plot)).curves == {}
+
+
+def test_the_average_does_not_begin_at_zero() -> None:
+    assert all(abs(y - 3.0) < 1e-9 for _, y in smoothed([(1, 3.0), (2, 3.0), (3, 3.0)]))
