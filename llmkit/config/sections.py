@@ -18,7 +18,9 @@ class Seeded(Config):
 class CleanOptions(Config):
     """How documents are normalised, and which are too short."""
 
-    normalise: bool = option(True, "Line ends, Unicode form, control characters and white space; off: texts stay as read.")
+    normalise: bool = option(
+        True, "Line ends, Unicode form, control characters and white space; off: texts stay as read."
+    )
     repair: bool = option(True, "Undo wrong decodings (`Ã©` for `é`) in prose.")
     form: Literal["NFC", "NFKC", "none"] = option(
         "NFC", "Unicode normal form; NFKC also folds full-width and other compatibility characters."
