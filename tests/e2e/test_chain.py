@@ -21,8 +21,8 @@ def test_every_stage_left_its_artifact_and_all_files_verify(chain: Any) -> None:
 def test_a_dry_run_of_training_says_what_it_would_take(chain: Any) -> None:
     planned = chain.ok("pretrain", "--data", "corpus", "--steps", 7, "--name", "other", "--dry-run")
     assert planned["action"] == "run"
-    assert planned["takes"]["memory"]["total"] > 0
-    assert "base" in {artifact["name"] for artifact in chain.ok("registry", "list")["artifacts"]}
+    assert planned["takes"]["memory"]["weights"] > 0
+    assert "other@1" not in {artifact["ref"] for artifact in chain.ok("registry", "list")["artifacts"]}
 
 
 def test_what_was_trained_has_a_report_and_its_metrics(chain: Any) -> None:
