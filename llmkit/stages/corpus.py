@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from llmkit.config.base import leaves
 from llmkit.errors import UsageError
 from llmkit.reporting.blocks import Block, Line
-from llmkit.stages import corpus_report
 from llmkit.stages.base import Context, Inputs, Outcome
 from llmkit.stages.sources import Fetched
 
@@ -202,7 +201,9 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
             Line(f"part {payload['part']}: {payload['documents']:,} documents in {payload['shards']:,} shards", "good"),
             Line("when every part is done, run the same command with --shard merge", "dim"),
         ]
-    return corpus_report.blocks(payload["report"], payload.get("tokens"))
+    from llmkit.stages.corpus_report import blocks
+
+    return blocks(payload["report"], payload.get("tokens"))
 
 
 def corpus_options(cfg: PreprocessConfig, found: Inputs) -> CorpusOptions:

@@ -19,7 +19,6 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, Stage
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.sampling import speaking
 from llmkit.stages.training import LOG, Summary, curve, follow
-from llmkit.stages.training_report import write_report
 
 if TYPE_CHECKING:
     from llmkit.data.chat import Example
@@ -104,6 +103,8 @@ def _check_shape(cfg: FinetuneConfig, found: Inputs) -> None:
 
 def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:
     """Read and check every example before anything is trained; train; prove what was saved."""
+    from llmkit.stages.training_report import write_report
+
     examples = _examples(cfg, found, ctx)
     paths = {"examples": examples, **_model_paths(found)}
     summary = run_job(Job("finetune-lora", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)

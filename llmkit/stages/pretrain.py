@@ -19,7 +19,6 @@ from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.sampling import speaking
 from llmkit.stages.tokens import cached_tokens
 from llmkit.stages.training import LOG, Summary, curve, follow, samples
-from llmkit.stages.training_report import write_report
 
 if TYPE_CHECKING:
     from llmkit.data.tokens import TokenStore
@@ -81,6 +80,7 @@ def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
 def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     """Encode if nobody has, train (in as many processes as asked for), and hand the model over."""
     from llmkit.data.dataset import Dataset
+    from llmkit.stages.training_report import write_report
 
     dataset = Dataset.open(found.artifacts["data"].path)
     init = models.folder(found, "init")
