@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -18,6 +19,7 @@ from llmkit.errors import (
     RunError,
     Terminated,
     UsageError,
+    closest,
 )
 
 
@@ -61,8 +63,27 @@ def as_known(error: BaseException) -> LlmkitError | None:
     if isinstance(error, MemoryError):
         return RunError("out of memory", mend="use a smaller --batch-size, or a smaller model")
     if hasattr(error, "format_message"):  # the command-line parser's own errors; its classes are private
-        return UsageError(str(error.format_message()), mend=_usage_hint(error))
+        where, message = _parser_words(str(error.format_message()))
+        return UsageError(message, where=where, mend=_usage_hint(error))
     return None
+
+
+_INVALID = re.compile(r"Invalid value for '(?:[^']* / )?(--?[^' ]+)'?[^:]*: (.*)", re.DOTALL)
+_NOT_ONE_OF = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*)\.")
+_NUMBERS = {"valid integer": "must be a whole number", "valid number": "must be a number"}
+
+
+def _parser_words(message: str) -> tuple[str | None, str]:
+    """The flag that the parser complains of, and its complaint in the words that we use elsewhere."""
+    invalid = _INVALID.match(message)
+    if not invalid:
+        return None, message
+    flag, said = invalid[1], invalid[2]
+    if choice := _NOT_ONE_OF.fullmatch(said):
+        choices = [each.strip().strip("'") for each in choice[2].split(",")]
+        return flag, f"must be one of {', '.join(choices)}, not '{choice[1]}'{closest(choice[1], choices)}"
+    number = next((words for sign, words in _NUMBERS.items() if sign in said), None)
+    return flag, number or said.removeprefix("Value error, ")
 
 
 def show_error(error: LlmkitError, *, as_json: bool) -> None:

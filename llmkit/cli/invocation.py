@@ -182,8 +182,10 @@ def _print_trial(stage: Stage[Any], cfg: Any, registry: Registry, call: Invocati
     from llmkit.errors import UsageError
     from llmkit.stages.base import find_inputs
 
-    if stage.trial is None or not call.sample:
+    if stage.trial is None:
         raise UsageError("only preprocessing can be tried on a sample of documents", mend="give --dry-run alone")
+    if not call.sample:
+        raise UsageError("a sample of no documents shows nothing", mend="give --dry-run N with N of at least 1")
     found = find_inputs(stage, cfg, registry, make_reporter(quiet=call.quiet or call.json))
     tried = stage.trial.run(cfg, found, call.sample)
     if call.json:

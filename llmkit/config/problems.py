@@ -22,7 +22,7 @@ class Problem:
     @property
     def text(self) -> str:
         """The message, with the key where the place does not name it already."""
-        named = self.where.startswith(("-", "$")) or not self.key
+        named = self.where.startswith(("-", "$")) or self.where.isupper() or not self.key
         return self.message if named else f"{self.key}: {self.message}"
 
     def __str__(self) -> str:

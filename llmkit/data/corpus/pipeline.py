@@ -219,7 +219,7 @@ def _nothing_left(collected: Collected, tally: Tally) -> DataError:
     first = next((samples[0] for samples in tally.samples.values() if samples), None)
     because = f"; '{first['source']}' was dropped: {first['detail']}" if first else ""
     return DataError(
-        f"no text is left of {len(collected.files)} files ({tally.reasons()})",
-        where=first["source"] if first else None,
+        f"no text is left of {len(collected.files)} file{'s' * (len(collected.files) != 1)} ({tally.reasons()})",
+        where=first["source"].rstrip(":") if first else None,
         mend=f"name files that hold text, or change what is asked of them{because}",
     )
