@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from llmkit.config.base import identity, option, recorded
 from llmkit.config.resolve import Resolved
 from llmkit.config.sections import Seeded
-from llmkit.errors import GateError
+from llmkit.errors import GateError, UsageError
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter, Silent
 from llmkit.stages.result import Result
@@ -295,6 +295,10 @@ def _workspace(planned: Plan, run: Run, part: str | None) -> AbstractContextMana
     if planned.name is None:
         return _scratch()
     if part is not None:
+        if run.mode.restart:
+            raise UsageError(
+                "one part cannot throw away what the others did", mend="give --restart to the run of the whole"
+            )
         return run.registry.shared_workspace(planned.key, part)
     return run.registry.workspace(planned.key, restart=run.mode.restart)
 

@@ -236,6 +236,10 @@ def test_parts_of_an_array_are_done_at_once_and_put_together(run: Runner, tmp_pa
     assert "--shard" in json.loads(out)["error"]["mend"]
     assert run(home, "--shard", "3/3")["part"] == "3/3"
     run.same(run(home, "--shard", "merge"))
+    throws = run.start(tmp_path / "third", "--shard", "1/3", "--restart")
+    out, err = throws.communicate(timeout=60)
+    assert "cannot throw away" in err
+    assert throws.returncode == 2
     wrong = run.start(tmp_path / "other", "--shard", "5/3")
     wrong.communicate(timeout=60)
     assert wrong.returncode == 2
