@@ -6,30 +6,25 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from llmkit.config.base import Config, option
+from llmkit.config.base import option
+from llmkit.config.sections import FamilyOptions, StepOptions
 
 Method = Literal["full", "lora", "qlora"]
 Strategy = Literal["auto", "single", "ddp", "zero-1", "zero-2", "zero-3", "fsdp"]
 PlanPrecision = Literal["fp32", "bf16", "bf16-weights"]
-Optimizer = Literal["adamw", "sgd", "adafactor", "muon"]
 
 
-class PlanOptions(Config):
+class PlanOptions(FamilyOptions, StepOptions):
     """What `llmkit plan` computes with."""
 
-    family: str = option("gpt2", "Model family, a row of the table in docs/pretrain.md.")
-    size: str = option("tiny", "Size of the family.")
     model: str | None = option(None, "Plan for this model of the registry, or this folder, instead of a family.")
     vocab_size: int = option(0, "Tokens of the vocabulary; 0: the published ones.", ge=0)
     tokens: int = option(0, "Training tokens; 0: as --steps say, else 20 a parameter (for adapters: 1000 steps).", ge=0)
     steps: int = option(0, "Optimizer steps, instead of tokens.", ge=0)
-    batch_size: int = option(8, "Samples per optimizer step, over all devices.", ge=1)
-    micro_batch_size: int = option(0, "Samples per forward pass of a device; 0: its whole share at once.", ge=0)
     sequence_length: int = option(0, "Tokens of a sample; 0: the model's context, at most 4096.", ge=0)
     precision: PlanPrecision = option(
         "bf16", "Of matrix products; weights stay float32, except with bf16-weights (and gradients and states too)."
     )
-    optimizer: Optimizer = option("adamw", "Optimizer, which decides how much state a trained parameter has.")
     checkpointing: bool = option(False, "Keep only the inputs of blocks, and compute the rest again going backward.")
     method: Method = option("full", "Train all weights, an adapter, or an adapter on weights of four bits.")
     rank: int = option(16, "Rank of the adapter.", ge=1)

@@ -8,6 +8,8 @@ from pydantic import model_validator
 
 from llmkit.config.base import Config, option
 
+Optimizer = Literal["adamw", "muon", "adafactor", "sgd"]
+
 
 class Seeded(Config):
     """Whatever is random."""
@@ -114,7 +116,24 @@ class SplitOptions(Config):
         return self
 
 
-class TrainOptions(Seeded):
+class FamilyOptions(Config):
+    """A model by its family and size."""
+
+    family: str = option("gpt2", "Model family, a row of the table in docs/pretrain.md.")
+    size: str = option("tiny", "Size of the family.")
+
+
+class StepOptions(Config):
+    """What one optimizer step is made of: it decides what training computes, and what memory it takes."""
+
+    panel = "Training"
+
+    batch_size: int = option(8, "Samples per optimizer step, over all processes.", ge=1)
+    micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
+    optimizer: Optimizer = option("adamw", "muon: on hidden matrices, AdamW on the rest, with one learning rate.")
+
+
+class TrainOptions(StepOptions, Seeded):
     """What a training run does. The defaults are those of a small model trained from scratch.
 
     Sources: nanoGPT's pretraining (betas 0.9/0.95, weight decay 0.1, clip 1.0, floor a tenth of the peak) and its
@@ -126,11 +145,6 @@ class TrainOptions(Seeded):
     steps: int = option(0, "Optimizer steps, and the length of the schedule; 0: as the other budgets say.", ge=0)
     samples: int = option(0, "End after so many samples, with a short last step; 0: after the last step.", ge=0)
     minutes: float = option(0.0, "Time budget; the schedule then follows the clock. 0: none.", ge=0)
-    batch_size: int = option(8, "Samples per optimizer step, over all processes.", ge=1)
-    micro_batch_size: int = option(0, "Samples per forward pass of a process; 0: its whole share at once.", ge=0)
-    optimizer: Literal["adamw", "muon", "adafactor", "sgd"] = option(
-        "adamw", "muon: on hidden matrices, AdamW on the rest, with one learning rate."
-    )
     lr: float = option(1e-3, "Peak learning rate.", gt=0)
     schedule: Literal["cosine", "linear", "constant", "wsd"] = option("cosine", "Shape of the learning rate.")
     warmup: float = option(0.1, "Share of the run that warms up.", ge=0, lt=1)

@@ -76,23 +76,8 @@ def read_rows(path: Path, form: Format) -> Iterator[Row | BadRow]:
             yield from _json(path)
 
 
-def row_ranges(path: Path, form: Format, target_bytes: int) -> list[Range]:
-    """Ranges of about `target_bytes` that together are the whole file; one or none where the file is small or empty.
-
-    Raises:
-        ValueError: a format other than `jsonl` and `parquet`.
-        OSError, pyarrow.ArrowException: if the file cannot be read.
-    """
-    match form:
-        case "jsonl":
-            return jsonl_ranges(path, target_bytes)
-        case "parquet":
-            return parquet_ranges(path, target_bytes)
-    raise ValueError(f"a {form} file cannot be read in ranges")
-
-
 def read_row_range(path: Path, form: Format, part: Range) -> Iterator[Row | BadRow]:
-    """The rows of one of `row_ranges`. Raises ValueError and OSError as that does."""
+    """The rows of one of `jsonl_ranges` or `parquet_ranges`. Raises OSError, and ValueError for any other format."""
     match form:
         case "jsonl":
             return read_jsonl_range(path, part.start, part.end, part.first_number)

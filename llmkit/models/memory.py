@@ -11,9 +11,10 @@ from typing import Literal
 from torch import nn
 from transformers import PretrainedConfig
 
-from llmkit.config.planning import Optimizer, PlanOptions, Strategy
-from llmkit.config.sections import LoraOptions
+from llmkit.config.planning import PlanOptions, Strategy
+from llmkit.config.sections import LoraOptions, Optimizer
 from llmkit.models.families import Objective
+from llmkit.models.heads import logits_at_once
 from llmkit.models.tracing import Pass, Trace, built, head_of, trace
 
 NF4_BYTES = 4.127 / 8
@@ -29,8 +30,6 @@ _LIVE = 1_000_000_000
 
 MASKED_SHARE = 0.15
 """Of the positions of a masked model that are predicted (BERT, arXiv:1810.04805), and of the text that T5 cuts out."""
-CPU_LOGITS, LOGITS = 2**22, 2**27
-"""Logits that `llmkit.train.losses` computes at once on a CPU, and elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ class Estimator:
             weights="bf16" if half and not plain else "fp32",
             autocast=plain,
             checkpointing=options.checkpointing,
-            logits_at_once=CPU_LOGITS if self._on_cpu else LOGITS,
+            logits_at_once=logits_at_once("cpu" if self._on_cpu else "cuda"),
             fused_dropout=not self._on_cpu,
             lora=None if options.method == "full" else LoraOptions(rank=options.rank),
         )

@@ -14,7 +14,7 @@ from __future__ import annotations
 import copy
 import logging
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -32,6 +32,7 @@ from llmkit.errors import UnavailableError
 from llmkit.models.adapters import attach
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Objective
+from llmkit.models.heads import LOGITS_AT_ONCE_ELSEWHERE, head_as_loss
 
 _DEPTHS, _OF_KINDS = (2, 4), (3, 6)
 """Depths that are traced, and those of models with blocks of several kinds: ModernBERT's repeat in threes."""
@@ -52,7 +53,7 @@ class Pass:
         weights: type of the weights.
         autocast: matrix products in bfloat16, with copies of the weights.
         checkpointing: blocks are computed again in the backward pass.
-        logits_at_once: logits that are computed together; see `llmkit.train.losses`.
+        logits_at_once: logits that are computed together; see `llmkit.models.heads`.
         fused_dropout: attention's kernel drops by itself, as on GPUs; a CPU's would keep the matrix of attention.
         lora: an adapter that alone is trained.
     """
@@ -64,7 +65,7 @@ class Pass:
     weights: Literal["fp32", "bf16"] = "fp32"
     autocast: bool = False
     checkpointing: bool = False
-    logits_at_once: int = 2**27
+    logits_at_once: int = LOGITS_AT_ONCE_ELSEWHERE
     fused_dropout: bool = True
     lora: LoraOptions | None = None
 
@@ -191,11 +192,12 @@ def traced(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
         meter = _Meter(model, [*given.values(), targets])
         body = 0
 
-        def before_loss() -> None:
+        def predicted(hidden: Tensor) -> tuple[Tensor, Tensor]:
             nonlocal body
             body = meter.rest
+            return hidden.flatten(0, 1)[: len(targets)].clone(), targets
 
-        losing = _losing(head_of(model), targets, work.logits_at_once, before_loss)
+        losing = head_as_loss(head_of(model), predicted, work.logits_at_once)
         with meter, losing, _attention(work.fused_dropout):
             with torch.autocast("cpu", torch.bfloat16) if work.autocast else nullcontext():
                 loss = model(**given).logits.sum()  # one number, unless the model adds a bias to it
@@ -203,29 +205,6 @@ def traced(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
             meter.begin_backward()
             loss.backward()
         return Trace(max(0, made), meter.phases)
-
-
-@contextmanager
-def _losing(head: Any, targets: Tensor, at_once: int, reached: Callable[[], None]) -> Iterator[None]:
-    """While open, the output layer returns a summed loss, computed in slices, as `llmkit.train.losses` has it."""
-    logits_of = head.forward
-    width = int(head.weight.shape[0])
-
-    def summed_loss(hidden: Tensor) -> Tensor:
-        reached()
-        states = hidden.flatten(0, 1)[: len(targets)].clone()
-        rows = max(1, at_once // width)
-        parts = [
-            functional.cross_entropy(logits_of(state).float(), target, reduction="sum")
-            for state, target in zip(torch.split(states, rows), torch.split(targets, rows), strict=True)
-        ]
-        return torch.stack(parts).sum()
-
-    head.forward = summed_loss
-    try:
-        yield
-    finally:
-        del head.forward
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from llmkit.config.base import changed, option
-from llmkit.config.sections import TrainOptions
+from llmkit.config.sections import FamilyOptions, TrainOptions
 from llmkit.errors import NotFoundError
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
@@ -35,13 +35,11 @@ PROMPT_TOKENS = 12
 """How much of the first held-out document the samples before and after go on from."""
 
 
-class PretrainConfig(TrainOptions, StageConfig):
+class PretrainConfig(FamilyOptions, TrainOptions, StageConfig):
     """Options of `llmkit pretrain`."""
 
     data: str = option(..., "Dataset of texts.")
     tokenizer: str | None = option(None, "Tokenizer; else the one made with the dataset, or that of --init.")
-    family: str = option("gpt2", "Model family, a row of the table in docs/pretrain.md.")
-    size: str = option("tiny", "Size of the family.")
     init: str | None = option(None, "Go on from this model instead of random weights.")
     sequence_length: int = option(256, "Tokens of a training sample, and the model's context.", ge=8)
     tokens: int | None = option(None, "Budget in training tokens, instead of steps.", ge=1)

@@ -76,11 +76,6 @@ def join(processes: int | None) -> World:
     return world
 
 
-def should_launch(processes: int | None) -> bool:
-    """Whether this process must start the workers: several are wanted, and it is not one of them."""
-    return processes is not None and processes > 1 and not World.current().launched
-
-
 def launch(command: Sequence[str], processes: int) -> int:
     """Run `python *command` in several processes and wait; the exit code of the one that failed first, or 0.
 

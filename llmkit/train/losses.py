@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from llmkit.models.families import FAMILIES
+from llmkit.models.heads import head_as_loss, logits_at_once
 from llmkit.train.samples import IGNORE, Batch
 
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
@@ -21,11 +21,6 @@ Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 
 _HEAD_IS_LAST = frozenset(row.model_type for row in FAMILIES.values())
 """Architectures that return the output layer's values as their logits, unscaled and uncapped."""
-
-_LOGITS_AT_ONCE = {"cpu": 2**22}
-"""Logits computed together. 16 MB of float32 stay in a CPU's cache: 1.2 to 1.5 times the tokens/s of a whole batch's
-logits (measured: 16x256 tokens, 8k vocabulary, 2 cores)."""
-_LOGITS_AT_ONCE_ELSEWHERE = 2**27
 
 
 def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -37,7 +32,9 @@ def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     inner = unwrapped(model)
     weight = (batch.labels != IGNORE).sum()
     if inner.config.model_type in _HEAD_IS_LAST:
-        with _head_as_loss(inner.get_output_embeddings(), batch.labels):
+        trained = batch.labels != IGNORE
+        head, at_once = inner.get_output_embeddings(), logits_at_once(batch.labels.device.type)
+        with head_as_loss(head, lambda hidden: (hidden[trained], batch.labels[trained]), at_once):
             return model(**batch.inputs).logits, weight
     logits = model(**batch.inputs).logits.flatten(0, 1)
     total = functional.cross_entropy(logits.float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
@@ -65,30 +62,3 @@ def without_cache(model: nn.Module) -> Iterator[None]:
     finally:
         for key, value in before.items():
             configs[key].use_cache = value
-
-
-@contextmanager
-def _head_as_loss(head: nn.Module, labels: Tensor) -> Iterator[None]:
-    """While open, the output layer returns the summed loss of its hidden states (rows, length, width)."""
-    logits_of = head.forward
-
-    def summed_loss(hidden: Tensor) -> Tensor:
-        trained = labels != IGNORE
-        states, targets = hidden[trained], labels[trained]
-        slice_ = max(1, _LOGITS_AT_ONCE.get(hidden.device.type, _LOGITS_AT_ONCE_ELSEWHERE) // _width(head))
-        # At least one slice, if an empty one: a process without labels must still give every parameter a gradient.
-        parts = [
-            functional.cross_entropy(logits_of(state).float(), target, reduction="sum")
-            for state, target in zip(torch.split(states, slice_), torch.split(targets, slice_), strict=True)
-        ]
-        return torch.stack(parts).sum()
-
-    head.forward = summed_loss
-    try:
-        yield
-    finally:
-        del head.forward
-
-
-def _width(head: Any) -> int:
-    return int(head.weight.shape[0])

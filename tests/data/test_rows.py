@@ -11,7 +11,16 @@ from pyarrow import parquet
 from llmkit.data import rows as rows_module
 from llmkit.data.readers.base import ReadOptions
 from llmkit.data.readers.table import read_file, read_range
-from llmkit.data.rows import BadRow, Range, Row, jsonl_ranges, read_jsonl_range, read_row_range, read_rows, row_ranges
+from llmkit.data.rows import (
+    BadRow,
+    Range,
+    Row,
+    jsonl_ranges,
+    parquet_ranges,
+    read_jsonl_range,
+    read_row_range,
+    read_rows,
+)
 
 LINES = st.lists(
     st.one_of(
@@ -80,7 +89,7 @@ def test_the_ranges_of_a_parquet_file_together_are_the_whole(tmp_path: Path, tar
     texts = [f"第{n}行の本文です。" for n in range(100)]
     parquet.write_table(pa.table({"text": texts}), path, row_group_size=7)
     options = ReadOptions(sandbox=False)
-    ranges = row_ranges(path, "parquet", target)
+    ranges = parquet_ranges(path, target)
     together = [item for part in ranges for item in read_range(path, "parquet", part, options)]
     assert together == list(read_file(path, options))
     assert [item.record for item in together] == [str(n) for n in range(1, 101)]
@@ -90,7 +99,7 @@ def test_the_ranges_of_a_parquet_file_together_are_the_whole(tmp_path: Path, tar
 def test_a_range_of_a_jsonl_gives_the_documents_of_the_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_text("\ufeff" + "".join(json.dumps({"text": f"行 {n}"}) + "\n" for n in range(50)), encoding="utf-8")
-    ranges = row_ranges(path, "jsonl", 100)
+    ranges = jsonl_ranges(path, 100)
     together = [item for part in ranges for item in read_range(path, "jsonl", part, source="https://example.com/a")]
     assert together == list(read_file(path, source="https://example.com/a"))
 
@@ -99,7 +108,6 @@ def test_an_empty_file_has_no_ranges_and_other_formats_have_none_at_all(tmp_path
     (tmp_path / "a.jsonl").touch()
     assert jsonl_ranges(tmp_path / "a.jsonl", 10) == []
     for attempt in (
-        lambda: row_ranges(tmp_path / "a.jsonl", "csv", 10),
         lambda: read_row_range(tmp_path / "a.jsonl", "csv", Range(0, 1, 1)),
         lambda: jsonl_ranges(tmp_path / "a.jsonl", 0),
     ):

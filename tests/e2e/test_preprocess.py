@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.texts import ARABIC, BOTCHAN, FOOTER, QUESTION, prose
 
 FILES = (
     "documents.parquet",
@@ -26,42 +27,6 @@ FILES = (
     "README.md",
     "report.html",
 )
-BOTCHAN = (
-    "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
-    "なぜそんな無闇をしたと聞く人があるかも知れぬ。別段深い理由でもない。新築の二階から首を出していたら、同級生の一人が冗談に、"
-    "いくら威張っても、そこから飛び降りる事は出来まい。弱虫やーい。と囃したからである。"
-)
-ARABIC = "كان حارس المنارة يكتب كل يوم عن الطقس والبحر والسفن التي تمر من أمام البرج القديم."
-QUESTION = "which of the old towers along the northern coast was the first to have a lamp of glass"
-FOOTER = "All rights reserved by the lighthouse society."
-WORDS = [
-    "the",
-    "sea",
-    "keeper",
-    "of",
-    "and",
-    "tower",
-    "wrote",
-    "that",
-    "storm",
-    "with",
-    "be",
-    "have",
-    "day",
-    "night",
-    "lamp",
-    "stairs",
-    "old",
-    "ship",
-    "came",
-    "over",
-    "waves",
-    "morning",
-    "light",
-    "walked",
-    "down",
-    "bread",
-]
 LAUNCH = """
 import sys, time
 import llmkit.data.corpus.pipeline as pipeline, llmkit.data.corpus.shards as shards
@@ -78,11 +43,6 @@ from llmkit.cli.app import main
 sys.exit(main())
 """
 """The command line on shards of a few KB, so that a small folder is many; `pause` is waited after each."""
-
-
-def prose(seed: int, lines: int = 9) -> str:
-    rng = random.Random(seed)
-    return "\n".join(" ".join(rng.choice(WORDS) for _ in range(14)).capitalize() + "." for _ in range(lines))
 
 
 @pytest.fixture(scope="module")

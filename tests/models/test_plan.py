@@ -18,7 +18,6 @@ from llmkit.models.hardware import GIB, HARDWARE, Hardware, hardware
 from llmkit.models.memory import Estimator, held, positions
 from llmkit.models.plan import flops, plan_training, subject_of
 from llmkit.models.tracing import Pass
-from llmkit.train import losses
 from llmkit.train.objectives import MissingSpans
 from llmkit.train.optim import optimizer_for
 
@@ -170,11 +169,6 @@ def test_a_decoder_answers_with_as_many_tokens_as_training_gives_it(length):
     spans = MissingSpans(length, tuple(range(200)), eos=0, start=1)
     noise, count = spans._noise(spans.reads)
     assert positions("seq2seq", length)[0] == pytest.approx(noise + count + 1, abs=2)
-
-
-def test_logits_are_computed_together_as_training_does():
-    assert losses._LOGITS_AT_ONCE["cpu"] == memory.CPU_LOGITS
-    assert losses._LOGITS_AT_ONCE_ELSEWHERE == memory.LOGITS
 
 
 def test_samples_longer_than_the_context_are_refused():

@@ -17,6 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.texts import BOTCHAN, QUESTION, prose
 
 from llmkit.config.resolve import flag_layer, resolve
 from llmkit.data.dataset import Dataset
@@ -34,18 +35,6 @@ from llmkit.reporting.reporter import Silent
 from llmkit.stages.base import Mode, execute, plan
 from llmkit.stages.preprocess import STAGE, PreprocessConfig
 from llmkit.stages.story import explain
-
-BOTCHAN = (
-    "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
-    "なぜそんな無闇をしたと聞く人があるかも知れぬ。別段深い理由でもない。"
-)
-WORDS = ["the", "sea", "keeper", "of", "and", "tower", "wrote", "that", "storm", "with", "be", "have", "day", "night"]
-QUESTION = "which of the old towers along the northern coast was the first to have a lamp of glass"
-
-
-def prose(seed: int, lines: int = 8) -> str:
-    rng = random.Random(seed)
-    return "\n".join(" ".join(rng.choice(WORDS) for _ in range(14)).capitalize() + "." for _ in range(lines))
 
 
 def config(*inputs: Path | str, **given: Any) -> Any:

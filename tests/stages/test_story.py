@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.texts import BOTCHAN, FOOTER, prose
 
 from llmkit.config.resolve import flag_layer, resolve
 from llmkit.errors import NotFoundError
@@ -21,18 +22,6 @@ from llmkit.reporting.reporter import Silent
 from llmkit.stages.base import Mode, execute
 from llmkit.stages.preprocess import STAGE, PreprocessConfig
 from llmkit.stages.story import explain, show
-
-BOTCHAN = (
-    "親譲りの無鉄砲で小供の時から損ばかりしている。小学校に居る時分学校の二階から飛び降りて一週間ほど腰を抜かした事がある。"
-    "なぜそんな無闇をしたと聞く人があるかも知れぬ。別段深い理由でもない。"
-)
-WORDS = ["the", "sea", "keeper", "of", "and", "tower", "wrote", "that", "storm", "with", "be", "have", "day", "night"]
-FOOTER = "All rights reserved by the lighthouse society."
-
-
-def prose(seed: int, lines: int = 8) -> str:
-    rng = random.Random(seed)
-    return "\n".join(" ".join(rng.choice(WORDS) for _ in range(14)).capitalize() + "." for _ in range(lines))
 
 
 def make(registry: Registry, *inputs: Path | str, **given: Any) -> Artifact:

@@ -66,7 +66,7 @@ def test_a_family_trains_with_its_own_objective_and_survives_saving(name, build,
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_the_sliced_loss_and_its_gradients_are_those_of_the_plain_one(name, build, windows, monkeypatch):
-    monkeypatch.setattr("llmkit.train.losses._LOGITS_AT_ONCE", {"cpu": 11 * 1024})  # several uneven slices
+    monkeypatch.setattr("llmkit.models.heads.LOGITS_AT_ONCE", {"cpu": 11 * 1024})  # several uneven slices
     model = build(name).eval()
     batch = windows(name).batch([Sample(0, 0), Sample(0, 1), Sample(1, 2)], 4)
     total, weight = token_loss(model, batch)

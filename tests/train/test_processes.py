@@ -15,7 +15,7 @@ import pytest
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import UsageError
 from llmkit.train.batches import Windows
-from llmkit.train.launch import World, join, should_launch
+from llmkit.train.launch import World, join
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
 
@@ -138,11 +138,6 @@ def test_a_world_of_another_size_than_asked_for_is_refused(monkeypatch):
         join(2)
 
 
-def test_a_process_alone_starts_workers_and_a_worker_does_not(monkeypatch):
+def test_a_process_alone_is_a_world_of_its_own(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    assert should_launch(2)
-    assert not should_launch(1)
-    assert not should_launch(None)
     assert join(None) == World()
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert not should_launch(2)

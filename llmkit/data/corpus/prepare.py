@@ -22,9 +22,6 @@ from llmkit.text.document import Document
 
 Step = Callable[[Document], Passed | Drop]
 
-FACTS = ("language", "confidence", "pii", "contaminated", "terms")
-"""What the steps find out about a document and the dataset keeps."""
-
 
 @dataclass(frozen=True)
 class PrepareOptions:

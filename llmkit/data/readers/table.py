@@ -85,7 +85,7 @@ def read_range(
 
     Args:
         form: `jsonl` or `parquet`.
-        part: one of `rows.row_ranges(path, form, ...)`.
+        part: one of `rows.jsonl_ranges` or `rows.parquet_ranges`.
     """
     reading = Reading(READERS, options or ReadOptions())
     yield from reading.range(path, form, range_reader(form, part), source or str(path))

@@ -138,7 +138,7 @@ def test_one_document_is_trained_on_and_the_missing_splits_are_flagged(tmp_path:
 
 def test_if_nothing_is_left_the_error_says_why(tmp_path: Path) -> None:
     (tmp_path / "blob.txt").write_bytes(random.Random(1).randbytes(200_000))
-    with pytest.raises(DataError, match=r"no text is left of 1 files \(1 binary\)") as caught:
+    with pytest.raises(DataError, match=r"no text is left of 1 file \(1 binary\)") as caught:
         build(tmp_path / "blob.txt", tmp_path / "out")
     assert "blob.txt" in str(caught.value.where)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.texts import ARABIC, FOOTER, JAPANESE, QUESTION, WORDS, prose
 
 from llmkit.config.sections import (
     CleanOptions,
@@ -32,44 +33,6 @@ from llmkit.data.sources.collect import collect
 from llmkit.data.steps.decontamination.lookup import EvalGrams
 from llmkit.errors import DataError
 from llmkit.reporting.reporter import Silent
-
-JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。何でも薄暗いじめじめした所で泣いていた。"
-ARABIC = "كان حارس المنارة يكتب كل يوم عن الطقس والبحر والسفن التي تمر من أمام البرج القديم."
-QUESTION = "which of the old towers along the northern coast was the first one to have a lamp of glass"
-FOOTER = "All rights reserved by the lighthouse society."
-WORDS = [
-    "the",
-    "sea",
-    "keeper",
-    "of",
-    "and",
-    "tower",
-    "wrote",
-    "that",
-    "storm",
-    "with",
-    "be",
-    "have",
-    "day",
-    "night",
-    "lamp",
-    "stairs",
-    "old",
-    "ship",
-    "came",
-    "over",
-    "waves",
-    "morning",
-    "light",
-    "walked",
-    "down",
-    "bread",
-]
-
-
-def prose(seed: int, lines: int = 9) -> str:
-    rng = random.Random(seed)
-    return "\n".join(" ".join(rng.choice(WORDS) for _ in range(14)).capitalize() + "." for _ in range(lines))
 
 
 def build(inputs: Path, out: Path, options: CorpusOptions) -> None:

@@ -68,11 +68,6 @@ class Kept:
     curly_brackets: int
 
 
-def kept_lines(text: str, rules: LineRules | None = None, variant: Variant = Variant.SPACED) -> list[int]:
-    """Indices of the lines (`text.split("\\n")`) that the rules keep; blank lines are not among them."""
-    return judge_lines(text.split("\n"), rules or LineRules(), variant).lines
-
-
 def judge_lines(lines: Sequence[str], rules: LineRules, variant: Variant) -> Kept:
     """Hold every line against the rules."""
     removed: dict[str, int] = {}

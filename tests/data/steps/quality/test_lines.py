@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.data.steps.quality.lines import LineRules, judge_lines, kept_lines
+from llmkit.data.steps.quality.lines import LineRules, judge_lines
 from llmkit.data.steps.quality.words import Variant
 
 PAGE = """Home | About | Contact
@@ -18,17 +18,21 @@ Too short.
 Nobody knows how deep"""
 
 
+def kept(text: str, rules: LineRules | None = None, variant: Variant = Variant.SPACED) -> list[int]:
+    return judge_lines(text.split("\n"), rules or LineRules(), variant).lines
+
+
 def test_lines_stay_that_end_as_sentences_do_and_are_about_something() -> None:
-    assert kept_lines(PAGE) == [1, 7, 9]
+    assert kept(PAGE) == [1, 7, 9]
     judged = judge_lines(PAGE.split("\n"), LineRules(), Variant.SPACED)
     assert judged.removed == {"no_terminal_punctuation": 4, "few_words": 1, "javascript": 1, "policy": 1}
 
 
 def test_the_thresholds_of_lines_can_be_changed() -> None:
-    assert 10 in kept_lines(PAGE, LineRules(terminal=False))
-    assert kept_lines("One two.\nOne two three four.", LineRules(min_words=2)) == [0, 1]
-    assert kept_lines("One two.\nOne two three four.", LineRules(min_words=5)) == []
-    assert kept_lines(f"A {'x' * 1001} b.\nA {'x' * 1000} b.") == [1]
+    assert 10 in kept(PAGE, LineRules(terminal=False))
+    assert kept("One two.\nOne two three four.", LineRules(min_words=2)) == [0, 1]
+    assert kept("One two.\nOne two three four.", LineRules(min_words=5)) == []
+    assert kept(f"A {'x' * 1001} b.\nA {'x' * 1000} b.") == [1]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +48,11 @@ def test_the_thresholds_of_lines_can_be_changed() -> None:
     ],
 )
 def test_sentences_end_in_other_scripts_too(text: str, variant: Variant) -> None:
-    assert kept_lines(text, variant=variant) == [0]
+    assert kept(text, variant=variant) == [0]
 
 
 def test_a_paragraph_without_spaces_is_not_an_overlong_word() -> None:
-    assert kept_lines("川は流れる。" * 300, variant=Variant.CJK) == [0]
+    assert kept("川は流れる。" * 300, variant=Variant.CJK) == [0]
 
 
 @pytest.mark.parametrize(
