@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from llmkit.errors import ConfigError
 from llmkit.models.families import Objective as ObjectiveName
+from llmkit.train.isolation import Isolation
 from llmkit.train.samples import IGNORE, IntArray
 
 
@@ -24,7 +25,7 @@ from llmkit.train.samples import IGNORE, IntArray
 class Row:
     """One row of a batch: the model's arguments and, per output position, the id to predict or IGNORE."""
 
-    inputs: Mapping[str, IntArray]
+    inputs: Mapping[str, np.ndarray]
     labels: IntArray
 
 
@@ -53,6 +54,8 @@ class NextToken:
     least: int = 2
     filler: int = 0
     """Id at positions past the end of the data. Nothing attends to them and nothing is predicted there."""
+    isolation: Isolation | None = None
+    """Keeps the documents of a row apart; None: they see what is before them, whosoever it is."""
 
     @property
     def reads(self) -> int:
@@ -67,7 +70,8 @@ class NextToken:
         labels = np.full(self.length, IGNORE, dtype=np.int64)
         count = len(tokens) - 1
         ids[:count], labels[:count] = tokens[:-1], tokens[1:]
-        return Row({"input_ids": ids}, labels)
+        apart = self.isolation.inputs(ids, count) if self.isolation else {}
+        return Row({"input_ids": ids, **apart}, labels)
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,7 @@ class HiddenToken:
         mask: id of the mask token.
         vocabulary: what `Vocabulary.of(tokenizer)` says of every id.
         rate: share of words that is predicted; 15% in the paper.
+        isolation: keeps the documents of a row apart; None: they see each other.
     """
 
     length: int
@@ -91,6 +96,7 @@ class HiddenToken:
     sep: int | None = None
     rate: float = 0.15
     least: int = 1
+    isolation: Isolation | None = None
 
     @property
     def reads(self) -> int:
@@ -108,9 +114,11 @@ class HiddenToken:
         ids = np.where(fate < 0.8, self.mask, np.where(fate < 0.9, anything, text))
         shown = np.full(self.length, self.mask, dtype=np.int64)
         labels = np.full(self.length, IGNORE, dtype=np.int64)
-        attention = np.zeros(self.length, dtype=np.int64)
         shown[: len(text)] = np.where(chosen, ids, text)
         labels[: len(text)] = np.where(chosen, text, IGNORE)
+        if self.isolation is not None:
+            return Row({"input_ids": shown, **self.isolation.inputs(shown, len(text))}, labels)
+        attention = np.zeros(self.length, dtype=np.int64)
         attention[: len(text)] = 1
         return Row({"input_ids": shown, "attention_mask": attention}, labels)
 
@@ -207,19 +215,24 @@ class MissingSpans:
         return tokens - noise + spans + 1
 
 
-def objective_for(kind: ObjectiveName, tokenizer: Any, length: int) -> Objective:
+def objective_for(kind: ObjectiveName, tokenizer: Any, length: int, isolation: Isolation | None = None) -> Objective:
     """What a model of this kind learns from plain text, with the special tokens that its tokenizer has for it.
+
+    Args:
+        length: tokens of a row.
+        isolation: of causal and masked rows.
 
     Raises:
         ConfigError: the tokenizer lacks a token that the objective needs.
     """
     if kind == "causal":
-        return NextToken(length)
+        return NextToken(length, isolation=isolation)
     if kind == "masked":
         if tokenizer.mask_token_id is None:
             raise ConfigError("masked training needs a mask token, and the tokenizer has none", mend=_TRAIN_ANOTHER)
         vocabulary = Vocabulary.of(tokenizer)
-        return HiddenToken(length, tokenizer.mask_token_id, vocabulary, tokenizer.cls_token_id, tokenizer.sep_token_id)
+        framing = {"cls": tokenizer.cls_token_id, "sep": tokenizer.sep_token_id}
+        return HiddenToken(length, tokenizer.mask_token_id, vocabulary, **framing, isolation=isolation)
     numbered = {
         int(match[1]): id_
         for id_, token in tokenizer.added_tokens_decoder.items()
