@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from llmkit.reporting.figures import number, share, size
+from llmkit.reporting.figures import share, size
 from llmkit.reporting.inert import inert
+from llmkit.reporting.markdown import (
+    block,
+    front_matter,
+    hub_licence,
+    input_table,
+    option_list,
+    plain,
+    table,
+    version_list,
+)
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -32,22 +39,7 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "span": ("question-answering",),
     "preference": ("text-generation",),
 }
-_LICENCES = """
-apache-2.0 mit bsd-2-clause bsd-3-clause cc0-1.0 cc-by-2.0 cc-by-2.5 cc-by-3.0 cc-by-4.0 cc-by-sa-3.0 cc-by-sa-4.0
-cc-by-nc-2.0 cc-by-nc-3.0 cc-by-nc-4.0 cc-by-nd-4.0 cc-by-nc-nd-3.0 cc-by-nc-nd-4.0 cc-by-nc-sa-2.0 cc-by-nc-sa-3.0
-cc-by-nc-sa-4.0 cdla-sharing-1.0 cdla-permissive-1.0 cdla-permissive-2.0 gpl gpl-2.0 gpl-3.0 lgpl lgpl-2.1 lgpl-3.0
-agpl-3.0 mpl-2.0 odc-by odbl pddl unlicense isc zlib wtfpl artistic-2.0 epl-2.0 bsl-1.0 openrail other unknown"""
-_HUB_LICENCES = frozenset(_LICENCES.split())
-"""Identifiers the Hub knows (https://huggingface.co/docs/hub/repositories-licenses); any other name becomes `other`."""
-
-_CREATIVE_COMMONS = re.compile(r"creativecommons\.org/licenses/([a-z-]+)/(\d\.\d)")
-_PUBLIC_DOMAIN = "creativecommons.org/publicdomain/zero/"
-
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
-# What acts in the middle of a line, and what would make a link of a bare address.
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&$@]|:(?=//)|(?<=www)\.)", re.IGNORECASE)
-_BREAKS = re.compile(r"[\s\u2028\u2029]+")
-_TICKS = re.compile(r"`+")
 
 
 @dataclass(frozen=True)
@@ -110,43 +102,14 @@ def data_card(facts: CardFacts) -> str:
         _limits(facts),
         _loading(facts),
     )
-    return "\n\n".join([_front_matter(facts), *(section for section in sections if section)]) + "\n"
-
-
-def plain(value: object) -> str:
-    """A value in the middle of Markdown: on one line, and with no character that Markdown or HTML would act upon."""
-    return _MARKDOWN.sub(r"\\\1", _BREAKS.sub(" ", inert(number(value))).strip())
-
-
-def code(text: str) -> str:
-    """Text as a code span, on one line, fenced by more backticks in a row than it has."""
-    text = _BREAKS.sub(" ", inert(text)).strip() or " "
-    fence = "`" * (max((len(run) for run in _TICKS.findall(text)), default=0) + 1)
-    pad = " " if text.startswith("`") or text.endswith("`") else ""
-    return f"{fence}{pad}{text}{pad}{fence}"
-
-
-def _in_table(span: str) -> str:
-    """A code span as a cell: a table's columns are cut before code is looked for."""
-    return span.replace("|", "\\|")
-
-
-def _option(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return "\n\n".join([_head(facts), *(section for section in sections if section)]) + "\n"
 
 
 def _many(count: int, what: str) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table of escaped cells; all columns but the first are aligned right."""
-    lines = [f"| {' | '.join(columns)} |", "|" + "|".join(["---"] + ["---:"] * (len(columns) - 1)) + "|"]
-    lines += [f"| {' | '.join(plain(cell) for cell in row)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def _front_matter(facts: CardFacts) -> str:
+def _head(facts: CardFacts) -> str:
     languages = sorted(
         code for code in facts.report.get("languages", {}) if _LANGUAGE.fullmatch(code) and code != "und"
     )
@@ -160,22 +123,12 @@ def _front_matter(facts: CardFacts) -> str:
     head["tags"] = ["llmkit"]
     # Without this the Hub would take the dropped documents, which lie beside the rows, for data as well.
     head["configs"] = [{"config_name": "default", "data_files": _rows_file(facts)}]
-    return f"---\n{yaml.safe_dump(head, allow_unicode=True, sort_keys=False, width=1000)}---"
+    return front_matter(head)
 
 
 def _hub_licences(facts: CardFacts) -> list[str]:
     names = [facts.licence] if facts.licence else list(facts.report.get("licences", {})) or ["unknown"]
-    return sorted({_hub_licence(name.strip().lower()) for name in names})
-
-
-def _hub_licence(name: str) -> str:
-    """The Hub's identifier of a licence that is given by it, by its usual name, or by Creative Commons' address."""
-    if address := _CREATIVE_COMMONS.search(name):
-        name = f"cc-{address[1]}-{address[2]}"
-    elif _PUBLIC_DOMAIN in name:
-        name = "cc0-1.0"
-    slug = "-".join(name.replace("creative commons", "cc").replace("-", " ").split())
-    return slug if slug in _HUB_LICENCES else "other"
+    return sorted({hub_licence(name.strip().lower()) for name in names})
 
 
 def _rows_file(facts: CardFacts) -> str:
@@ -193,10 +146,7 @@ def _intro(facts: CardFacts) -> str:
 def _origin(facts: CardFacts) -> str:
     parts = ["## Where it comes from"]
     if facts.inputs:
-        rows = "\n".join(
-            f"| {plain(each.role)} | {_in_table(code(each.ref))} | {code(each.digest)} |" for each in facts.inputs
-        )
-        parts.append(f"| input | what | sha256 |\n|---|---|---|\n{rows}")
+        parts.append(input_table((each.role, each.ref, each.digest) for each in facts.inputs))
     for title, key in (("source", "sources"), ("format", "formats"), ("licence", "licences")):
         mix: Mapping[str, Mapping[str, int]] = facts.report.get(key, {})
         if mix:
@@ -206,15 +156,13 @@ def _origin(facts: CardFacts) -> str:
                 rest = [row for _, row in ranked[len(shown) :]]
                 documents = sum(row.get("documents", 0) for row in rest)
                 shown.append((f"{len(rest)} more", documents, size(sum(row.get("bytes", 0) for row in rest))))
-            parts.append(_table((title, "documents", "text"), shown))
+            parts.append(table((title, "documents", "text"), shown))
     if facts.command:
-        parts.append("Made by:\n\n" + "\n".join(f"    {line}" for line in inert(facts.command).splitlines()))
+        parts.append(f"Made by:\n\n{block(facts.command)}")
     if facts.options:
-        options = "\n".join(f"- {code(key)}: {code(_option(value))}" for key, value in sorted(facts.options.items()))
-        parts.append(f"Options that were given; all others had their defaults:\n\n{options}")
+        parts.append(option_list(facts.options))
     if facts.packages:
-        versions = ", ".join(f"{plain(name)} {plain(version)}" for name, version in sorted(facts.packages.items()))
-        parts.append(f"Versions: {versions}.")
+        parts.append(version_list(facts.packages))
     return "\n\n".join(parts) if len(parts) > 1 else ""
 
 
@@ -227,7 +175,7 @@ def _left_out(facts: CardFacts) -> str:
         (step.get("step"), step.get("files"), step.get(facts.unit), size(step["bytes"]) if "bytes" in step else None)
         for step in steps
     ]
-    parts = ["## What was left out", _table(("after", "files", facts.unit, "size"), rows)]
+    parts = ["## What was left out", table(("after", "files", facts.unit, "size"), rows)]
     drops = [
         (step, reason.replace("_", " "), count)
         for step, reasons in [*report.get("drops", {}).items(), ("skipped", report.get("skipped", {}))]
@@ -250,7 +198,7 @@ def _languages(facts: CardFacts) -> str:
         (language_name(code), row.get("documents"), share(row.get("documents", 0), total), row.get("characters"))
         for code, row in ranked
     ]
-    return "## Languages\n\n" + _table(("language", "documents", "share", "characters"), rows)
+    return "## Languages\n\n" + table(("language", "documents", "share", "characters"), rows)
 
 
 def language_name(code: str) -> str:
@@ -272,7 +220,7 @@ def _privacy(facts: CardFacts) -> str:
     parts = ["## Personal data", done]
     if pii:
         rows = [(kind, row.get("documents"), row.get("found")) for kind, row in sorted(pii.items())]
-        parts.append(_table(("type", "documents", "found"), rows))
+        parts.append(table(("type", "documents", "found"), rows))
     return "\n\n".join(parts)
 
 
@@ -285,7 +233,7 @@ def _contamination(facts: CardFacts) -> str:
         for name, row in sorted(sets.items())
     ]
     head = ("evaluation set", "items", "items found", "too short to tell", "documents with them")
-    return "## Overlap with evaluation sets\n\n" + _table(head, rows)
+    return "## Overlap with evaluation sets\n\n" + table(head, rows)
 
 
 def _splits(facts: CardFacts) -> str:
@@ -297,7 +245,7 @@ def _splits(facts: CardFacts) -> str:
     missing = facts.report.get("missing_splits", [])
     if missing:
         text += f" Too small for a split of its own: {', '.join(map(plain, missing))}."
-    return f"## Splits\n\n{_table(('split', facts.unit, 'characters', 'tokens'), rows)}\n\n{text}"
+    return f"## Splits\n\n{table(('split', facts.unit, 'characters', 'tokens'), rows)}\n\n{text}"
 
 
 def _limits(facts: CardFacts) -> str:

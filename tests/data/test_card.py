@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from llmkit.data.card import CardFacts, CardInput, code, data_card, plain
+from llmkit.data.card import CardFacts, CardInput, data_card
+from llmkit.reporting.markdown import code, plain
 
 REPORT: dict[str, Any] = {
     "schema": "text",
