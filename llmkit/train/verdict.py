@@ -1,0 +1,156 @@
+"""What the curves of a run say: whether it over- or underfits, and what to do about it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "unmeasured",
+    "not finite",
+    "never fell",
+    "unstable",
+    "overfit",
+    "memorising",
+    "underfit",
+    "falling",
+    "flat",
+    "short",
+]
+
+RISEN = 0.01
+"""Share of the best held-out loss by which the last one must lie above it to count as risen, and not as noise."""
+GAP = 0.05
+"""Share of the held-out loss by which the training loss must lie below it to count as lower. The two are measured on
+different text and, with dropout, in different modes: a few percent mean nothing."""
+FALLING = 0.02
+"""Share of the whole fall that the last quarter of the run must have made, for the loss to be falling still. A cosine
+schedule ends flat by itself, so this is little."""
+TREND = 3
+"""Evaluations, the one before training among them, from which a curve has a direction."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One evaluation: the held-out loss after so many steps, and the training loss there (None before the first)."""
+
+    step: int
+    held_out: float
+    training: float | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One word for it, what was seen, and what to do; `good` where nothing is wrong, `bad` where something is."""
+
+    kind: Kind
+    seen: str
+    advice: str = ""
+
+    @property
+    def style(self) -> Literal["good", "bad", "plain"]:
+        if self.kind in ("unmeasured", "not finite", "never fell", "unstable", "overfit"):
+            return "bad"
+        return "good" if self.kind == "flat" else "plain"
+
+    def __str__(self) -> str:
+        return f"{self.seen}: {self.advice}" if self.advice else self.seen
+
+
+def judge(points: Sequence[Point], *, stopped: str = "") -> Verdict:
+    """The verdict on a run.
+
+    Args:
+        points: its evaluations in order, the first before training.
+        stopped: why it ended before its budget did, in words; "" where it did not.
+    """
+    if not points:
+        return Verdict("unmeasured", "no held-out part", "nothing says how well this generalises; hold text out")
+    if not all(math.isfinite(point.held_out) for point in points):
+        return Verdict("not finite", "the held-out loss is not a number", "use a lower learning rate")
+    found = _judged(points)
+    return Verdict(found.kind, f"{found.seen} ({stopped})", found.advice) if stopped else found
+
+
+def _judged(points: Sequence[Point]) -> Verdict:
+    first, last = points[0], points[-1]
+    best = min(points, key=lambda point: point.held_out)
+    if len(points) == 1:
+        return Verdict("short", f"held-out loss {last.held_out:.3f}", "evaluate more often to see it change")
+    if best is first:
+        return _never_fell(first, last)
+    if last.held_out > best.held_out * (1 + RISEN):
+        return _risen(best, last)
+    fell = f"held-out loss {first.held_out:.3f} to {last.held_out:.3f}"
+    gap = _gap(last)
+    if gap is not None and gap > GAP:
+        return Verdict(
+            "memorising",
+            f"{fell}, and the training loss is lower, {last.training:.3f}",
+            "it begins to learn its text by heart; more text helps more than more steps",
+        )
+    if len(points) < TREND:
+        return Verdict("short", fell, "evaluate more often to see whether it still falls")
+    if _still_falling(points):
+        if gap is None:
+            return Verdict("falling", f"{fell}, and still falling", "more steps would help")
+        return Verdict(
+            "underfit",
+            f"{fell}, still falling, and the training loss is no lower, {last.training:.3f}",
+            "it underfits; train for more steps, or take a larger model",
+        )
+    equal = f", and the training loss is as high, {last.training:.3f}" if gap is not None else ""
+    return Verdict(
+        "flat",
+        f"{fell}, flat at the end{equal}",
+        "a larger model, or a longer schedule, would go lower; not more of the same",
+    )
+
+
+def _never_fell(first: Point, last: Point) -> Verdict:
+    seen = f"the held-out loss did not fall ({first.held_out:.3f} to {last.held_out:.3f})"
+    gap = _gap(last)
+    if gap is not None and gap > GAP:
+        learned = f"{seen}, the training loss is {last.training:.3f}"
+        return Verdict("never fell", learned, "what it learned does not carry over; look at the data and the splits")
+    advice = (
+        "look at the data, and try a lower learning rate"
+        if last.held_out > first.held_out
+        else "train longer, or use a higher learning rate"
+    )
+    return Verdict("never fell", seen, advice)
+
+
+def _risen(best: Point, last: Point) -> Verdict:
+    rose = f"the held-out loss was {best.held_out:.3f} at step {best.step:,} and rose to {last.held_out:.3f}"
+    if best.training is not None and last.training is not None and last.training > best.training * (1 + RISEN):
+        return Verdict(
+            "unstable",
+            f"{rose}, the training loss with it ({best.training:.3f} to {last.training:.3f})",
+            "training is unstable; use a lower learning rate or a longer warm-up",
+        )
+    gap = f" while the training loss went to {last.training:.3f}" if last.training is not None else ""
+    return Verdict(
+        "overfit",
+        f"{rose}{gap}",
+        f"it overfits; stop near step {best.step:,}, or train on more text, a smaller model, or with more weight decay",
+    )
+
+
+def _gap(point: Point) -> float | None:
+    """How far the training loss lies below the held-out one, as a share of the latter; None where it is not known."""
+    if point.training is None or point.held_out <= 0:
+        return None
+    return (point.held_out - point.training) / point.held_out
+
+
+def _still_falling(points: Sequence[Point]) -> bool:
+    first, last = points[0], points[-1]
+    start = first.step + 0.75 * (last.step - first.step)
+    before = [point for point in points[:-1] if point.step <= start] or [first]
+    # The last evaluation before the last quarter may lie far back: its share of the fall is scaled to a quarter.
+    span = (last.step - before[-1].step) / (last.step - first.step)
+    share = (before[-1].held_out - last.held_out) / (first.held_out - last.held_out)
+    return share * 0.25 / span > FALLING
