@@ -80,3 +80,18 @@ def hardware(name: str) -> Hardware:
         f"no GPU is called '{name}'{closest(name, HARDWARE)}",
         mend="GPUs: " + ", ".join(HARDWARE) + "; or auto for this machine, with --device-memory for any other",
     )
+
+
+def by_driver_name(name: str, memory: int) -> Hardware | None:
+    """The row for the name that a driver gives, such as `NVIDIA A100-SXM4-40GB`; None for a device not in the table.
+
+    Args:
+        memory: bytes, which tell the two A100 apart.
+    """
+    words = name.lower().replace(" ", "").replace("-", "")
+    for key in ("h200", "h100", "l40s", "rtx4090", "rtx3090", "t4"):
+        if key in words:
+            return hardware(key)
+    if "a100" in words:
+        return hardware("a100-80gb" if memory > 60 * GIB else "a100-40gb")
+    return None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.config.planning import PlanOptions
 from llmkit.errors import NotFoundError, UsageError
-from llmkit.models.hardware import GIB, Hardware, hardware
+from llmkit.models.hardware import GIB, Hardware, by_driver_name, hardware
 from llmkit.reporting.blocks import Block, Line, Table
 from llmkit.reporting.figures import BYTES, duration, quantity
 
@@ -55,22 +55,11 @@ def this_machine() -> Hardware:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return Hardware(device.type, measured.bf16 / 1e3, measured.fp32 / 1e3, memory, 0.0)
     properties = torch.cuda.get_device_properties(device)
-    known = _known(properties.name, properties.total_memory)
+    known = by_driver_name(properties.name, properties.total_memory)
     if known is not None:
         return replace(known, memory=properties.total_memory)
     measured = probe(device)
     return Hardware(properties.name, measured.bf16 / 1e3, measured.fp32 / 1e3, properties.total_memory, 0.0)
-
-
-def _known(name: str, memory: int) -> Hardware | None:
-    """The row of the table for the name that a driver gives, such as `NVIDIA A100-SXM4-40GB`."""
-    words = name.lower().replace(" ", "").replace("-", "")
-    for key in ("h200", "h100", "l40s", "rtx4090", "rtx3090", "t4"):
-        if key in words:
-            return hardware(key)
-    if "a100" in words:
-        return hardware("a100-80gb" if memory > 60 * GIB else "a100-40gb")
-    return None
 
 
 def subject_of(ref: str, registry: Registry) -> Subject:

@@ -28,18 +28,26 @@ class Probe:
     fp32: float
     bf16: float
 
+    def peak(self, precision: Precision) -> float:
+        """FLOP/s in that precision, as measured."""
+        return 1e9 * (self.bf16 if precision == "bf16" else self.fp32)
+
     @property
     def precision(self) -> Precision:
         """bf16 only where it is clearly faster; without hardware for it, it can be a hundred times slower."""
         return "bf16" if self.bf16 > _WORTHWHILE * self.fp32 else "fp32"
 
 
-def probe(device: torch.device) -> Probe:
+def probe(device: torch.device, precision: Precision | None = None) -> Probe:
     """Multiply small matrices (2048x512 by 512x512) in both precisions, alternately; takes well under a second.
 
     The median of several runs is what other work on the machine disturbs least.
+
+    Args:
+        precision: measure this one alone, and leave the other at 0.
     """
-    speeds: dict[torch.dtype, list[float]] = {torch.float32: [], torch.bfloat16: []}
+    wanted: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    speeds: dict[torch.dtype, list[float]] = {dtype: [] for name, dtype in wanted.items() if precision in (None, name)}
     operands = {
         dtype: (
             torch.ones(_ROWS, _WIDTH, device=device, dtype=dtype),
@@ -55,7 +63,8 @@ def probe(device: torch.device) -> Probe:
             _finish(device)
             if turn:  # the first run also pays for setting up
                 speeds[dtype].append(2e-9 * _ROWS * _WIDTH * _WIDTH / (time.perf_counter() - begin))
-    return Probe(str(device), median(speeds[torch.float32]), median(speeds[torch.bfloat16]))
+    fp32, bf16 = (median(speeds.get(dtype, [0.0])) for dtype in wanted.values())
+    return Probe(str(device), fp32, bf16)
 
 
 def resolve_device(name: str, local_rank: int = 0) -> torch.device:
@@ -94,6 +103,16 @@ def threads_for(processes: int) -> int:
         return int(wanted)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // processes)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Matrix products in bfloat16, where that is the precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def wide(device: torch.device) -> torch.dtype:
+    """The widest type of floating point for sums; Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _finish(device: torch.device) -> None:

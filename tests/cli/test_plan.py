@@ -10,8 +10,8 @@ import pytest
 
 from llmkit.cli.app import main
 from llmkit.config.planning import PlanOptions
-from llmkit.models.hardware import GIB, Hardware, hardware
-from llmkit.stages.plan import _known, settled
+from llmkit.models.hardware import GIB, Hardware, by_driver_name, hardware
+from llmkit.stages.plan import settled
 
 SMALL = ["plan", "--gpu", "h100", "--batch-size", "2", "--sequence-length", "64"]
 
@@ -135,12 +135,12 @@ def test_a_damaged_configuration_is_bad_data(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_gpu_is_known_by_the_name_its_driver_gives() -> None:
-    assert _known("NVIDIA A100-SXM4-40GB", 40 * GIB) == hardware("a100-40gb")
-    assert _known("NVIDIA A100-SXM4-80GB", 80 * GIB) == hardware("a100-80gb")
-    assert _known("NVIDIA GeForce RTX 4090", 24 * GIB) == hardware("rtx4090")
-    assert _known("NVIDIA H100 80GB HBM3", 80 * GIB) == hardware("h100")
-    assert _known("Tesla T4", 15 * GIB) == hardware("t4")
-    assert _known("NVIDIA B300", 288 * GIB) is None
+    assert by_driver_name("NVIDIA A100-SXM4-40GB", 40 * GIB) == hardware("a100-40gb")
+    assert by_driver_name("NVIDIA A100-SXM4-80GB", 80 * GIB) == hardware("a100-80gb")
+    assert by_driver_name("NVIDIA GeForce RTX 4090", 24 * GIB) == hardware("rtx4090")
+    assert by_driver_name("NVIDIA H100 80GB HBM3", 80 * GIB) == hardware("h100")
+    assert by_driver_name("Tesla T4", 15 * GIB) == hardware("t4")
+    assert by_driver_name("NVIDIA B300", 288 * GIB) is None
 
 
 def test_processes_on_one_cpu_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
