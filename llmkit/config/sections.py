@@ -116,11 +116,25 @@ class SplitOptions(Config):
         return self
 
 
+class ArchitectureOptions(Config):
+    """What differs from the size: one name for a dimension in every family, whatever its own configuration calls it."""
+
+    layers: int = option(0, "Blocks (of encoder and of decoder, where there are two); 0: as the size has.", ge=0)
+    width: int = option(0, "Width of the embedding and of what blocks hand on; 0: as the size has.", ge=0)
+    heads: int = option(0, "Attention heads; 0: as the size has.", ge=0)
+    kv_heads: int = option(0, "Heads of keys and values, fewer for grouped attention; 0: as the size has.", ge=0)
+    head_width: int = option(0, "Width of a head; 0: as the size has, else width / heads.", ge=0)
+    ff_width: int = option(0, "Inner width of the feed-forward layers; 0: in proportion, as the size has.", ge=0)
+    vocab_size: int = option(0, "Rows of the embedding; 0: as the tokenizer has (to plan: the published).", ge=0)
+    dropout: float | None = option(None, "Dropout, wherever the family has it; else as the size has.", ge=0, lt=1)
+
+
 class FamilyOptions(Config):
-    """A model by its family and size."""
+    """A model by its family and size, or with dimensions of one's own."""
 
     family: str = option("gpt2", "Model family, a row of the table in docs/pretrain.md.")
     size: str = option("tiny", "Size of the family.")
+    architecture: ArchitectureOptions = ArchitectureOptions()
 
 
 class StepOptions(Config):
@@ -153,9 +167,14 @@ class TrainOptions(StepOptions, Seeded):
     beta2: float = option(0.95, "AdamW's average of their squares.", ge=0, lt=1)
     weight_decay: float = option(0.1, "Decoupled decay, on matrices only.", ge=0)
     clip: float = option(1.0, "Largest gradient norm; 0: any.", ge=0)
+    spike: float = option(
+        1.5, "Stop when the smoothed loss is so many nats above its lowest; 0: never.", ge=0, keyed=False
+    )
     eval_every: int = option(100, "Steps between evaluations on the held-out part; 0: before and after only.", ge=0)
+    eval_samples: int = option(1000, "Held-out samples of an evaluation at most, evenly spread; 0: all.", ge=0)
+    patience: int = option(0, "Stop after so many evaluations without a lower held-out loss; 0: never.", ge=0)
     checkpoint_every: int = option(100, "Steps between checkpoints; 0: at the end only.", ge=0, keyed=False)
-    keep: int = option(2, "Checkpoints that are kept.", ge=1, keyed=False)
+    keep: int = option(2, "Latest checkpoints that are kept, besides the best.", ge=1, keyed=False)
     precision: Literal["auto", "fp32", "bf16"] = option(
         "auto", "Of matrix products; auto measures. Weights stay float32."
     )

@@ -28,7 +28,7 @@ from llmkit.registry.disk import sync
 
 _WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
 _UNFINISHED = ".unfinished-"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Checkpoint:
     facts: Mapping[str, Any]
     damaged: tuple[Path, ...] = ()
 
-    def restore(self, model: nn.Module, optimizer: Optimizer) -> None:
-        """Put the stored values into a model and its optimizer, which must be built as they were then."""
+    def restore_weights(self, model: nn.Module) -> None:
+        """Put the stored weights into a model, which must be built as it was then."""
         weights = load_file(self.path / _WEIGHTS)
         targets = _trained_tensors(model)
         if {name: tensor.shape for name, tensor in weights.items()} != {n: t.shape for n, t in targets.items()}:
@@ -57,6 +57,10 @@ class Checkpoint:
         with torch.no_grad():
             for name, tensor in targets.items():
                 tensor.copy_(weights[name])
+
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> None:
+        """Put the stored values into a model and its optimizer, which must be built as they were then."""
+        self.restore_weights(model)
         scalars = self.facts["optimizer"]
         moments = load_file(self.path / _OPTIMIZER)
         names = _names_by_position(model, optimizer)
@@ -69,11 +73,9 @@ class Checkpoint:
         optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save(
-    directory: Path, step: int, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any], *, keep: int
-) -> Path:
-    """Write a checkpoint and remove all but the newest `keep`. Raises StorageError; earlier checkpoints stay."""
-    target = directory / f"step-{step:08d}"
+def save(directory: Path, step: int, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> Path:
+    """Write a checkpoint. Raises StorageError; earlier checkpoints stay."""
+    target = _path(directory, step)
     with _storage(directory):
         directory.mkdir(parents=True, exist_ok=True)
         for leftover in directory.glob(_UNFINISHED + "*"):
@@ -97,29 +99,66 @@ def save(
             shutil.rmtree(work, ignore_errors=True)
             raise
         sync(directory)
-        for old in _found(directory)[keep:]:
-            shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def rotate(directory: Path, *, keep: int, best: int | None, good: int | None) -> None:
+    """Remove all checkpoints but the newest `keep`, that of the step `best`, and the newest one up to the step `good`.
+
+    Args:
+        best: the step with the lowest held-out loss.
+        good: the last step at which the training loss was still falling; what came after may be spoilt.
+    """
+    found = _found(directory)
+    kept: set[Path | None] = {*found[:keep]}
+    kept |= {_path(directory, best)} if best is not None else set()
+    kept |= {before(directory, good)} if good is not None else set()
+    for path in found:
+        if path not in kept:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def latest(directory: Path) -> Checkpoint | None:
     """The newest checkpoint that is undamaged, or None. Every byte is compared with its recorded digest."""
     damaged: list[Path] = []
     for path in _found(directory):
-        try:
-            state = json.loads((path / _STATE).read_text(encoding="utf-8"))
-            whole = state["format"] == _FORMAT and all(
-                hash_file(path / name) == digest for name, digest in state["files"].items()
-            )
-        except (OSError, ValueError, KeyError, TypeError):
-            whole = False
-        if whole:
+        state = _verified(path)
+        if state is not None:
             return Checkpoint(path, state["step"], state, tuple(damaged))
         damaged.append(path)
     return None
 
 
+def before(directory: Path, step: int) -> Path | None:
+    """The newest checkpoint up to a step."""
+    return next((path for path in _found(directory) if path <= _path(directory, step)), None)
+
+
+def of_step(directory: Path, step: int) -> Checkpoint | None:
+    """The checkpoint of one step, if it is there and undamaged."""
+    path = _path(directory, step)
+    state = _verified(path)
+    return Checkpoint(path, step, state) if state is not None else None
+
+
+def _verified(path: Path) -> dict[str, Any] | None:
+    """What a checkpoint's state says, if every file is there as it was written."""
+    try:
+        state: dict[str, Any] = json.loads((path / _STATE).read_text(encoding="utf-8"))
+        whole = state["format"] == _FORMAT and all(
+            hash_file(path / name) == digest for name, digest in state["files"].items()
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return state if whole else None
+
+
+def _path(directory: Path, step: int) -> Path:
+    return directory / f"step-{step:08d}"
+
+
 def _found(directory: Path) -> list[Path]:
+    """Newest first."""
     return sorted(directory.glob("step-*"), reverse=True)
 
 

@@ -10,26 +10,28 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError, DataError, RunError
 from llmkit.train import checkpoint as checkpoints
+from llmkit.train.evaluation import HeldOut
 from llmkit.train.interrupt import SIGNALS, HeldSignals
 from llmkit.train.losses import Loss, token_loss, without_cache
 from llmkit.train.optim import optimizer_for
 from llmkit.train.options import Choices, trajectory
+from llmkit.train.precision import autocast, wide
 from llmkit.train.records import Evaluation, StepRecord
 from llmkit.train.samples import Samples, random_source, samples_of_step, shares
 from llmkit.train.schedule import multiplier
 from llmkit.train.setup import Workload, accelerator_for, choose, compile_blocks
+from llmkit.train.watch import LossWatch, best_of, stalled
 
 
 def train(
@@ -38,7 +40,7 @@ def train(
     options: TrainOptions,
     *,
     loss: Loss = token_loss,
-    validation: Samples | None = None,
+    validation: Samples | Mapping[str, Samples] | None = None,
     directory: Path | None = None,
 ) -> Iterator[StepRecord]:
     """Train a model in place, yielding a record before the first step and after each one.
@@ -49,15 +51,16 @@ def train(
     Args:
         model: its parameters that require a gradient are trained, in float32.
         loss: `loss(model, batch) -> (sum, weight)`.
-        validation: evaluated before the first step, every `options.eval_every` steps and after the last.
+        validation: evaluated before the first step, every `options.eval_every` steps and after the last; by name where
+            it comes from several datasets.
         directory: where checkpoints are; a run that finds one of its own there goes on from it, bit for bit on the
-            same device and number of processes. None: no checkpoints.
+            same device and number of processes. None: no checkpoints. The one with the lowest held-out loss is kept.
 
     Raises:
         UnavailableError: the device is not there.
         ConfigError: the checkpoint in `directory` was made with other options.
         DataError: a step has nothing to train.
-        RunError: the loss is not finite; the last checkpoint is kept.
+        RunError: the loss is not finite, or rose by more than `options.spike`; a checkpoint from before is kept.
         StorageError: a checkpoint cannot be written; earlier ones are kept.
     """
     run = _Run(model, samples, options, loss, validation, directory)
@@ -66,36 +69,6 @@ def train(
             yield from run.records()
     finally:
         run.accelerator.free_memory()
-
-
-@torch.no_grad()
-def evaluate(
-    model: nn.Module,
-    samples: Samples,
-    *,
-    batch_size: int,
-    loss: Loss = token_loss,
-    precision: str = "fp32",
-    accelerator: Accelerator | None = None,
-) -> tuple[float, int]:
-    """(summed negative log-likelihood in nats, positions predicted) over all samples, each once.
-
-    The model stays on its device and returns to the mode it was in. With an accelerator, processes share the samples.
-    """
-    rank, world = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    total = torch.zeros(2, dtype=_wide(device), device=device)
-    try:
-        with without_cache(model), _autocast(device, precision):
-            for share in shares(samples_of_step(samples, 0, len(samples)), batch_size, rank, world):
-                nll, weight = loss(model, samples.batch(share, batch_size).to(device))
-                total += torch.stack([nll.to(total.dtype), weight.to(total.dtype)])
-    finally:
-        model.train(was_training)
-    reduced = accelerator.reduce(total, "sum") if accelerator else total
-    return float(reduced[0]), int(reduced[1])
 
 
 class _Run:
@@ -107,18 +80,20 @@ class _Run:
         samples: Samples,
         options: TrainOptions,
         loss: Loss,
-        validation: Samples | None,
+        validation: Samples | Mapping[str, Samples] | None,
         directory: Path | None,
     ) -> None:
         self.accelerator = accelerator_for(options.device)
-        self._options, self._samples, self._loss, self._validation = options, samples, loss, validation
+        self._options, self._samples, self._loss = options, samples, loss
         self._directory = directory
+        self._held_out = _held_out(validation, options, loss)
         self._bare = model.to(self.accelerator.device)
         self._bare.train()
         share = -(-options.batch_size // self.accelerator.num_processes)
         self._micro = min(options.micro_batch_size or share, share)
         self._held = HeldSignals()
         self._evaluations: tuple[Evaluation, ...] = ()
+        self._watch = LossWatch()
         self._step = self._saved = self._resumed_from = 0
         self._elapsed = 0.0
         self._notes: tuple[str, ...] = ()
@@ -142,11 +117,12 @@ class _Run:
             if any(signals):
                 self._save()
                 self._held.deliver(signals)
-            last = self._finished()
+            self._check_course()
             due = self._options.eval_every and self._step % self._options.eval_every == 0
-            evaluated = bool(due or last) and self._evaluate()
+            evaluated = bool(due or self._finished()) and self._evaluate()
+            best = evaluated and best_of(self._evaluations) is self._evaluations[-1]
             due = self._options.checkpoint_every and self._step % self._options.checkpoint_every == 0
-            path = self._save() if due or last else None
+            path = self._save() if due or best or self._finished() else None
             yield from self._hand_over(self._record(evaluated, checkpoint=path, **facts))
 
     def _hand_over(self, record: StepRecord) -> Iterator[StepRecord]:
@@ -186,6 +162,7 @@ class _Run:
         self._optimizer.zero_grad(set_to_none=True)
         seconds = time.perf_counter() - begin
         self._step += 1
+        self._watch = self._watch.after(self._step, loss)
         self._elapsed = elapsed / processes + seconds
         facts = {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": int(weight), "positions": int(positions)}
         return {**facts, "seconds": seconds}, signals
@@ -201,12 +178,12 @@ class _Run:
         torch.manual_seed(int(random_source(options.seed, "step", self._step, rank).integers(2**63)))
         chosen = samples_of_step(self._samples, self._step, options.batch_size, options.samples or None)
         mine = shares(chosen, self._micro, rank, world)
-        sums = torch.zeros(4 + len(SIGNALS), dtype=_wide(device), device=device)
+        sums = torch.zeros(4 + len(SIGNALS), dtype=wide(device), device=device)
         for turn, share in enumerate(mine, start=1):
             batch = self._samples.batch(share, self._micro).to(device)
             synced = nullcontext() if turn == len(mine) else self.accelerator.no_sync(self._model)
             with synced:
-                with _autocast(device, self.choices.precision):
+                with autocast(device, self.choices.precision):
                     total, weight = self._loss(self._model, batch)
                 self.accelerator.backward(total)
             sums[:3] += torch.stack([total.detach(), weight, torch.tensor(batch.labels.numel(), device=device)])
@@ -230,33 +207,52 @@ class _Run:
     def _finished(self) -> bool:
         options = self._options
         ended = bool(options.samples) and self._step * options.batch_size >= options.samples
-        return ended or self._position(self._elapsed) >= options.steps
+        return ended or self._position(self._elapsed) >= options.steps or self._stalled()
+
+    def _stalled(self) -> bool:
+        return stalled(self._evaluations, self._options.patience)
+
+    def _check_course(self) -> None:
+        """Raise RunError if the loss flew off; checkpoints of before are still there."""
+        watch = self._watch
+        if not watch.rose(self._options.spike):
+            return
+        good = checkpoints.before(self._directory, watch.lowest_step) if self._directory else None
+        raise RunError(
+            f"the loss rose from {watch.lowest:.3f} (smoothed, step {watch.lowest_step}) to {watch.smoothed:.3f} "
+            f"(step {self._step})",
+            where=str(good) if good else None,
+            mend="use a lower --lr, a longer warm-up or larger batches; --spike 0 goes on regardless"
+            + (", from the last checkpoint; that of before the rise is kept" if good else ""),
+        )
 
     def _evaluate(self) -> bool:
-        if self._validation is None:
+        if self._held_out is None:
             return False
         try:
-            nll, tokens = evaluate(
+            evaluation = self._held_out.measure(
                 self._bare,
-                self._validation,
+                self._step,
                 batch_size=self._micro,
-                loss=self._loss,
                 precision=self.choices.precision,
                 accelerator=self.accelerator,
             )
         except BaseException:  # interrupted: the weights are those of a whole step
             self._save()
             raise
-        self._evaluations = (*self._evaluations, Evaluation(self._step, nll, tokens))
+        self._evaluations = (*self._evaluations, evaluation)
         return True
 
     def _record(self, evaluated: bool, **facts: Any) -> StepRecord:
+        best = best_of(self._evaluations)
         return StepRecord(
             step=self._step,
             progress=min(1.0, self._position(self._elapsed) / self._options.steps),
             choices=self.choices,
             evaluations=self._evaluations,
             evaluated=evaluated,
+            best=best.step if best else None,
+            stalled=self._stalled(),
             **facts,
         )
 
@@ -272,10 +268,17 @@ class _Run:
             "choices": dataclasses.asdict(self.choices),
             "elapsed": self._elapsed,
             "evaluations": [dataclasses.asdict(evaluation) for evaluation in self._evaluations],
+            "watch": dataclasses.asdict(self._watch),
         }
-        return checkpoints.save(
-            self._directory, self._step, self._bare, self._bare_optimizer, facts, keep=self._options.keep
+        path = checkpoints.save(self._directory, self._step, self._bare, self._bare_optimizer, facts)
+        best = best_of(self._evaluations)
+        checkpoints.rotate(
+            self._directory,
+            keep=self._options.keep,
+            best=best.step if best else None,
+            good=self._watch.lowest_step if self._watch.lowest is not None else None,
         )
+        return path
 
     def _resume(self, found: checkpoints.Checkpoint, optimizer: torch.optim.Optimizer) -> None:
         now = json.loads(json.dumps({**trajectory(self._options), "samples in the data": len(self._samples)}))
@@ -290,7 +293,8 @@ class _Run:
         found.restore(self._bare, optimizer)
         self._step = self._saved = self._resumed_from = found.step
         self._elapsed = found.facts["elapsed"]
-        self._evaluations = tuple(Evaluation(**facts) for facts in found.facts["evaluations"])
+        self._evaluations = tuple(map(Evaluation.of, found.facts["evaluations"]))
+        self._watch = LossWatch(**found.facts["watch"])
         self._notes = tuple(f"passed over a damaged checkpoint: {path}" for path in found.damaged)
 
     def _stored_choices(self, found: checkpoints.Checkpoint | None) -> Choices | None:
@@ -302,9 +306,14 @@ class _Run:
         return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.labels.shape[1])
 
 
-def _wide(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64
-
-
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+def _held_out(validation: Samples | Mapping[str, Samples] | None, options: TrainOptions, loss: Loss) -> HeldOut | None:
+    if validation is None:
+        if options.patience:
+            raise ConfigError(
+                "nothing is held out, so nothing says when to stop early",
+                where="--patience",
+                mend="hold a part of the data out, or leave --patience out",
+            )
+        return None
+    parts = validation if isinstance(validation, Mapping) else {"": validation}
+    return HeldOut(parts, options, loss=loss)

@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from llmkit.train.options import Choices
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Loss on held-out samples: summed negative log-likelihood in nats, and the number of positions predicted."""
+    """Loss on held-out samples: summed negative log-likelihood in nats, and the number of positions predicted.
+
+    `parts` has the same by dataset, where there are several.
+    """
 
     step: int
     nll: float
     tokens: int
+    parts: Mapping[str, Evaluation] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Evaluation:
+        """From what `dataclasses.asdict` made of one."""
+        parts = {name: cls.of(part) for name, part in facts.get("parts", {}).items()}
+        return cls(facts["step"], facts["nll"], facts["tokens"], parts)
 
     @property
     def loss(self) -> float:
@@ -42,6 +54,8 @@ class StepRecord:
         evaluations: all evaluations so far, also those before an interruption; the last is of this step if `evaluated`.
         checkpoint: where a checkpoint was written at this step.
         resumed_from: in the first record the step at which an earlier run stopped, 0 for a new one; else None.
+        best: the step with the lowest held-out loss so far; its weights are in a checkpoint.
+        stalled: whether this is the last record because the held-out loss no longer falls.
         choices: what the run settled on where the options left it the choice.
         notes: what a user should be told, such as a damaged checkpoint that was passed over.
     """
@@ -59,6 +73,8 @@ class StepRecord:
     evaluated: bool = False
     checkpoint: Path | None = None
     resumed_from: int | None = None
+    best: int | None = None
+    stalled: bool = False
     notes: tuple[str, ...] = ()
 
     @property

@@ -13,7 +13,8 @@ from llmkit.errors import ConfigError
 from llmkit.models.families import FAMILIES
 from llmkit.train.batches import Windows
 from llmkit.train.isolation import documents, isolation_for, positions
-from llmkit.train.loop import evaluate, train
+from llmkit.train.evaluation import evaluate
+from llmkit.train.loop import train
 from llmkit.train.losses import token_loss, without_cache
 from llmkit.train.objectives import NextToken
 from llmkit.train.samples import Sample

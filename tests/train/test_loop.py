@@ -10,7 +10,8 @@ import torch
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import DataError, RunError, UnavailableError
 from llmkit.train.batches import Windows
-from llmkit.train.loop import evaluate, train
+from llmkit.train.evaluation import evaluate
+from llmkit.train.loop import train
 from llmkit.train.losses import token_loss
 from llmkit.train.objectives import NextToken
 from llmkit.train.samples import IGNORE, Batch, samples_of_step
