@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -40,6 +41,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What libraries announce to programmers; their users can do nothing about it.
         warnings.simplefilter("ignore", FutureWarning)
         warnings.simplefilter("ignore", DeprecationWarning)
+    if "WORLD_SIZE" in os.environ:
+        from llmkit.cli.worker import among_others
+
+        return among_others(lambda: _run(arguments))
+    return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     app = build_app(_called(arguments))
     return guarded(
         lambda: app(args=arguments, prog_name="llmkit", standalone_mode=False),

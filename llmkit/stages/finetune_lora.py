@@ -56,7 +56,9 @@ class FinetuneConfig(TrainOptions, StageConfig):
     over_length: Literal["error", "drop", "truncate", "split"] = option("error", "What happens to longer examples.")
     bad_rows: Literal["error", "drop"] = option("error", "What happens to rows that are no examples.")
     validation: float = option(0.1, "Share of the examples held out, where the data have no splits.", ge=0, lt=1)
-    processes: int = option(1, "Processes to train with on this machine.", ge=1, keyed=False)
+    processes: int = option(
+        0, "Processes to train with on this machine; 0: one, or those that a launcher started.", ge=0, keyed=False
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -68,15 +68,21 @@ def do(job: Job[Any], reporter: Reporter) -> dict[str, Any]:
 
 
 def run_job(job: Job[Any], reporter: Reporter, *, processes: int) -> dict[str, Any]:
-    """Do the job here, or in `processes` worker processes.
+    """Do the job here, in worker processes, or together with those that a launcher started beside this one.
+
+    Args:
+        processes: how many were asked for; 0: as many as a launcher started, else one.
 
     Raises:
-        RunError: a worker failed; it has said why.
+        UsageError: a launcher started another number of processes.
+        RunError: a process failed, which has said why, or cannot take part.
     """
     from llmkit.train.launch import join, launch
 
-    if processes == 1:
-        join(processes)
+    world = join(processes or None)
+    if world.size > 1:
+        return _together(job, reporter)
+    if processes <= 1:
         return do(job, reporter)
     result = job.work / RESULT
     result.unlink(missing_ok=True)
@@ -85,6 +91,19 @@ def run_job(job: Job[Any], reporter: Reporter, *, processes: int) -> dict[str, A
         raise RunError(f"a worker process ended with exit code {code}", mend="its own message is above")
     found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
     return found
+
+
+def _together(job: Job[Any], reporter: Reporter) -> dict[str, Any]:
+    from llmkit.train.channel import channel
+
+    channel().call(job.write(quiet=True))
+    try:
+        return do(job, reporter)
+    except RuntimeError as error:
+        # What gloo and NCCL raise when another process of a group has gone.
+        if not any(sign in str(error) for sign in ("Connection closed", "Connection reset", "ncclRemoteError")):
+            raise
+        raise RunError("another process of this run has ended", mend="its own message says why") from error
 
 
 def serve(job: Job[Any], reporter: Reporter) -> None:
@@ -97,3 +116,26 @@ def serve(job: Job[Any], reporter: Reporter) -> None:
         partial = job.work / f"{RESULT}.{os.getpid()}"
         partial.write_text(json.dumps(found), encoding="utf-8")
         partial.replace(job.work / RESULT)
+
+
+def take_part(reporter: Reporter) -> None:
+    """The life of a process that a launcher started beside the main one: every job of the command, until its end.
+
+    Raises:
+        SystemExit: with the command's exit code.
+        RunError: this process does not see the files of a job.
+    """
+    from llmkit.train.channel import channel
+    from llmkit.train.launch import join
+
+    join(None)
+    for file in channel().jobs(_unseen):
+        job, _ = read_job(file)
+        do(job, reporter)
+
+
+def _unseen(file: Path) -> str | None:
+    if not file.exists():
+        return f"{file.parent}, the main process's work directory"
+    job, _ = read_job(file)
+    return next((str(path) for path in job.paths.values() if not path.exists()), None)

@@ -57,7 +57,8 @@ class World:
 def join(processes: int | None) -> World:
     """The world of this process, checked against the number of processes that was asked for (None: any).
 
-    A worker that `launch` started is killed by the kernel when its launcher dies, however that happens (on Linux).
+    A process that `launch` or torchrun started is killed by the kernel when its launcher dies, however that happens
+    (on Linux).
 
     Raises:
         UsageError: a launcher started another number of processes.
@@ -69,9 +70,9 @@ def join(processes: int | None) -> World:
             mend=f"start {processes} with the launcher, or leave --processes out",
         )
     parent = os.environ.get(_LAUNCHED_BY_US)
-    if parent and sys.platform == "linux":
+    if (parent or "TORCHELASTIC_RUN_ID" in os.environ) and sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != int(parent):  # it died before we could ask
+        if parent and os.getppid() != int(parent):  # it died before we could ask
             os.kill(os.getpid(), signal.SIGKILL)
     return world
 
