@@ -7,26 +7,25 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TaskID,
-    TaskProgressColumn,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.cells import cell_len
+from rich.console import Console, RenderableType
+from rich.progress import BarColumn, Progress, SpinnerColumn
+from rich.table import Table
 from rich.text import Text
 
 from llmkit.cli.render import STYLES, draw, duration, inert, number
 from llmkit.reporting.blocks import Block, Diff, Heading, Line, Quote, Style
+from llmkit.reporting.curves import sparkline
+from llmkit.reporting.figures import BYTES, share, size
 from llmkit.reporting.reporter import Progress as Bar
-from llmkit.reporting.reporter import Reporter, Silent
+from llmkit.reporting.reporter import Reporter, Silent, Trend
 
+_MIN_BAR, _MAX_BAR = 8, 28
+SPARK = 16
+"""Columns of a fact's curve."""
 PLAIN_INTERVAL = 5.0
 """Seconds between two progress lines in a log: often enough to see life, rare enough to read."""
 
@@ -63,23 +62,14 @@ class _Speaker(Silent):
 
 
 class RichReporter(_Speaker):
-    """For a terminal: a bar with rate, facts and ETA while it runs, one line that stays when it is done."""
+    """For a terminal: a bar with count, rate and time left, the facts beside or below it, one line that stays."""
 
     @contextmanager
     def progress(self, label: str, total: float | None = None, *, unit: str = "", done: float = 0) -> Iterator[Bar]:
-        columns = [
-            SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=28),
-            TaskProgressColumn(),
-            TextColumn("[dim]{task.fields[facts]}"),
-            TimeRemainingColumn(compact=True),
-        ]
-        with Progress(*columns, console=self.console, transient=True) as live:
-            task = live.add_task(inert(label), total=total, completed=int(done), facts="")
-            bar = _RichBar(live, task, _Meter(label, unit, done))
-            yield bar
-        self.console.print(Text("✓ ", style="green").append(bar.meter.summary()), soft_wrap=True)
+        meter = _Meter(inert(label), total, unit, done)
+        with _Live(meter, self.console) as live:
+            yield _RichBar(live, meter)
+        self.console.print(Text("✓ ", style="green").append(meter.summary(curves=True)), soft_wrap=True)
 
 
 class PlainReporter(_Speaker):
@@ -87,7 +77,7 @@ class PlainReporter(_Speaker):
 
     @contextmanager
     def progress(self, label: str, total: float | None = None, *, unit: str = "", done: float = 0) -> Iterator[Bar]:
-        bar = _PlainBar(self.console, total, _Meter(label, unit, done))
+        bar = _PlainBar(self.console, _Meter(label, total, unit, done))
         yield bar
         self.console.print(Text(bar.meter.summary()), soft_wrap=True)
 
@@ -95,8 +85,9 @@ class PlainReporter(_Speaker):
 class _Meter:
     """Counts units, rate and facts of one bar."""
 
-    def __init__(self, label: str, unit: str, done: float) -> None:
+    def __init__(self, label: str, total: float | None, unit: str, done: float) -> None:
         self.label = label
+        self.total = total
         self.unit = unit
         self.done = done
         self.before = done
@@ -111,35 +102,107 @@ class _Meter:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    def describe(self) -> str:
-        """`1,204 doc/s · loss 3.21`."""
-        parts = [f"{name} {number(value)}" for name, value in self.facts.items()]
-        new = self.done - self.before
-        if self.unit and new and self.seconds > 0.2:
-            parts.insert(0, f"{number(float(f'{new / self.seconds:.3g}'))} {self.unit}/s")
-        return " · ".join(parts)
+    def count(self) -> str:
+        """`45 of 300 steps`, `1.2 of 4.9 MB`, `45%` of what has no unit."""
+        if not self.unit:
+            return share(min(self.done, self.total), self.total) if self.total else number(round(self.done))
+        if self.total:
+            return f"{self._amount(self.done).removesuffix(self.unit).rstrip()} of {self._amount(self.total)}"
+        return self._amount(self.done)
 
-    def summary(self) -> str:
-        count = f" {number(round(self.done))} {self.unit}" if self.unit else ""
-        facts = self.describe()
-        return f"{self.label}:{count} in {duration(self.seconds)}{' · ' + facts if facts else ''}"
+    def left(self) -> str:
+        """The time left at the speed so far; nothing where it is not known."""
+        new = self.done - self.before
+        if not self.total or new <= 0:
+            return ""
+        return f"{duration(self.seconds / new * max(0.0, self.total - self.done))} left"
+
+    def rate(self) -> str:
+        """`1.99 steps/s`."""
+        new = self.done - self.before
+        if not self.unit or not new or self.seconds <= 0.2:
+            return ""
+        each = float(f"{new / self.seconds:.3g}")
+        return f"{size(each) if self.unit == BYTES else f'{number(each)} {self.unit}'}/s"
+
+    def describe(self, *, curves: bool = False) -> str:
+        """`loss 3.21 · held-out 3.30`; with the curve behind each fact that has one."""
+        return _joined(f"{name} {_fact(value, curves=curves)}" for name, value in self.facts.items())
+
+    def summary(self, *, curves: bool = False) -> str:
+        count = f" {self._amount(self.done)}" if self.unit else ""
+        return _joined([f"{self.label}:{count} in {duration(self.seconds)}", self.rate(), self.describe(curves=curves)])
+
+    def _amount(self, count: float) -> str:
+        return size(count) if self.unit == BYTES else f"{number(round(count))} {self.unit}"
+
+
+def _joined(parts: Iterable[str]) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _fact(value: object, *, curves: bool) -> str:
+    if not isinstance(value, Trend):
+        return number(value)
+    if not value.values:
+        return number(None)
+    now = f"{value.values[-1]:.3f}"
+    return f"{now} {sparkline(value.values, SPARK)}" if curves else now
 
 
 class _RichBar:
-    def __init__(self, live: Progress, task: TaskID, meter: _Meter) -> None:
+    def __init__(self, live: Progress, meter: _Meter) -> None:
         self.live = live
-        self.task = task
         self.meter = meter
+        self.task = live.add_task(meter.label, total=meter.total, completed=int(meter.done))
 
     def advance(self, n: float = 1, **facts: object) -> None:
         self.meter.advance(n, facts)
-        self.live.update(self.task, advance=n, facts=self.meter.describe())
+        self.live.update(self.task, advance=n)
+
+
+class _Live(Progress):
+    """A bar drawn from its meter, as wide as the terminal leaves room for."""
+
+    def __init__(self, meter: _Meter, console: Console) -> None:
+        self.meter = meter
+        self._below = False
+        self._spinner, self._bar = SpinnerColumn(), BarColumn()
+        super().__init__(self._spinner, self._bar, console=console, transient=True)
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if not self.tasks:
+            return
+        width, meter = self.console.width, self.meter
+        said = _joined([meter.count(), meter.rate(), meter.left()])
+        facts = meter.describe(curves=True)
+        room = width - cell_len(meter.label) - cell_len(said) - 6
+        # Once below, always below: a line that comes and goes would make everything above it jump.
+        self._below = self._below or (bool(facts) and cell_len(facts) + 3 + _MIN_BAR > room)
+        if facts and not self._below:
+            said, facts = f"{said} · {facts}", ""
+            room = width - cell_len(meter.label) - cell_len(said) - 6
+        self._bar.bar_width = max(_MIN_BAR, min(_MAX_BAR, room))
+        task = self.tasks[0]
+        line = Table.grid(padding=(0, 1))
+        line.add_row(
+            self._spinner(task), Text(meter.label, no_wrap=True), self._bar(task), Text(said, style="dim", no_wrap=True)
+        )
+        yield line
+        if facts:
+            yield Text(f"  {_fitting(facts, width - 3)}", no_wrap=True, overflow="ellipsis")
+
+
+def _fitting(facts: str, width: int) -> str:
+    """As many of the facts as the line has room for, whole ones only."""
+    while cell_len(facts) > width and " · " in facts:
+        facts = facts.rpartition(" · ")[0]
+    return facts
 
 
 class _PlainBar:
-    def __init__(self, console: Console, total: float | None, meter: _Meter) -> None:
+    def __init__(self, console: Console, meter: _Meter) -> None:
         self.console = console
-        self.total = total
         self.meter = meter
         self.spoke = time.monotonic()
 
@@ -148,18 +211,9 @@ class _PlainBar:
         now = time.monotonic()
         if now - self.spoke >= PLAIN_INTERVAL:
             self.spoke = now
-            self.console.print(Text(self._line()), soft_wrap=True)
-
-    def _line(self) -> str:
-        meter = self.meter
-        parts = [f"{meter.label}: {number(round(meter.done))}"]
-        if self.total:
-            parts[0] += f" of {number(round(self.total))} {meter.unit}".rstrip()
-            new = meter.done - meter.before
-            if new > 0:
-                parts.append(f"{duration(meter.seconds / new * max(0.0, self.total - meter.done))} left")
-        facts = meter.describe()
-        return " · ".join([*parts, facts] if facts else parts)
+            meter = self.meter
+            said = _joined([f"{meter.label}: {meter.count()}", meter.left(), meter.rate(), meter.describe()])
+            self.console.print(Text(said), soft_wrap=True)
 
 
 def stdout_console() -> Console:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Style = Literal["plain", "good", "bad", "dim", "heading"]
@@ -103,12 +103,14 @@ class Plot:
     Attributes:
         curves: `(x, y)` points by name.
         x, y: what the axes are.
+        marks: places on the x axis that have a name; those outside of the curves are not drawn.
     """
 
     curves: Mapping[str, Sequence[tuple[float, float]]]
     title: str = ""
     x: str = ""
     y: str = ""
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def plot_svg(plot: Plot, name: str) -> str:
         for place, points in enumerate(curves.values()):
             path = " ".join(f"{_x(x, across):.1f},{_y(y, up):.1f}" for x, y in points)
             parts.append(f'<polyline class="curve c{place % 4}" points="{path}"/>')
+        parts += [line for label, at in plot.marks.items() for line in _mark(label, at, across)]
     return "".join((*parts, "</svg>"))
 
 
@@ -49,6 +50,31 @@ def sparkline(values: Sequence[float], width: int) -> str:
     low, high = min(shown), max(shown)
     scale = (len(_SPARK) - 1) / (high - low) if high > low else 0.0
     return "".join(_SPARK[round((value - low) * scale)] for value in shown)
+
+
+class History:
+    """A curve that grows by a value at a time and never takes more room: older values are averaged, two by two."""
+
+    def __init__(self, most: int = 256) -> None:
+        self._most, self._each = most, 1
+        self._kept: list[float] = []
+        self._sum, self._count = 0.0, 0
+        self._last: float | None = None
+
+    def add(self, value: float) -> None:
+        self._sum, self._count, self._last = self._sum + value, self._count + 1, value
+        if self._count < self._each:
+            return
+        self._kept.append(self._sum / self._count)
+        self._sum, self._count = 0.0, 0
+        if len(self._kept) >= self._most:
+            self._kept = [(left + right) / 2 for left, right in zip(self._kept[::2], self._kept[1::2], strict=True)]
+            self._each *= 2
+
+    @property
+    def values(self) -> list[float]:
+        """The curve so far; its last value is the last that was added."""
+        return self._kept if self._last is None or self._each == 1 else [*self._kept, self._last]
 
 
 def finite(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -93,6 +119,19 @@ def _grid(plot: Plot, across: Sequence[float], up: Sequence[float]) -> list[str]
         )
     parts.append(f'<text class="tick below" x="{(_LEFT + WIDTH) / 2}" y="{HEIGHT - 8}">{escaped(plot.x)}</text>')
     return parts
+
+
+def _mark(label: str, at: float, across: Sequence[float]) -> list[str]:
+    """A line from top to bottom, with its name on the side that has room."""
+    if not across[0] <= at <= across[-1]:
+        return []
+    x = _x(at, across)
+    left = x > (_LEFT + WIDTH) / 2
+    return [
+        f'<line class="mark" x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP}" y2="{HEIGHT - _BOTTOM}"/>',
+        f'<text class="mark{" left" if left else ""}" x="{x - 5 if left else x + 5:.1f}" y="{_TOP + 10}">'
+        f"{escaped(label)}</text>",
+    ]
 
 
 def _x(value: float, across: Sequence[float]) -> float:

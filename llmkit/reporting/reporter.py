@@ -9,13 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from llmkit.reporting.blocks import Block, Style
 
 
+@dataclass(frozen=True)
+class Trend:
+    """A fact with its past: the last of the values is what it is now, and the others are how it came there."""
+
+    values: Sequence[float]
+
+
 class Progress(Protocol):
-    """An open bar. `advance` counts units done; keyword facts (loss, rate) replace those shown beside it."""
+    """An open bar. `advance` counts units done; keyword facts (loss, rate) replace those shown beside it.
+
+    A `Trend` among the facts is drawn as a small curve where there is room for one.
+    """
 
     def advance(self, n: float = 1, **facts: object) -> None: ...
 

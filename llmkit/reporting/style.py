@@ -55,6 +55,7 @@ svg .value{fill:var(--bar)}svg .rest{fill:var(--rest)}
 svg .axis{stroke:var(--rule)}
 svg.plot{display:block;width:100%;height:auto;font-size:12px}
 svg .grid{stroke:var(--rule)}svg .tick{text-anchor:end;fill:var(--soft)}svg .tick.below{text-anchor:middle}
+svg line.mark{stroke:var(--soft);stroke-dasharray:4 4}svg text.mark{fill:var(--soft)}svg text.mark.left{text-anchor:end}
 svg .curve{fill:none;stroke-width:1.6;stroke-linejoin:round}
 .c0{stroke:var(--bar)}.c1{stroke:var(--bad)}.c2{stroke:var(--good)}.c3{stroke:var(--soft)}
 .legend i.k1{background:var(--bad)}.legend i.k2{background:var(--good)}.legend i.k3{background:var(--soft)}

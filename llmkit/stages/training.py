@@ -4,36 +4,75 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.reporting.blocks import Block, Line, Quote, Table
-from llmkit.reporting.reporter import Reporter
+from llmkit.reporting.curves import History
+from llmkit.reporting.reporter import Reporter, Trend
+from llmkit.stages.training_words import curve as curve
+from llmkit.stages.training_words import perplexity
+from llmkit.stages.training_words import samples as samples
 
 if TYPE_CHECKING:
-    from llmkit.train.records import StepRecord
+    from llmkit.train.options import Choices
+    from llmkit.train.records import Evaluation, StepRecord
+    from llmkit.train.utilisation import Utilisation
 
 LOG = "steps.jsonl"
 """A row for each step, written while the run goes on."""
 
 SMOOTHING = 0.9
-"""Of the training loss shown while running: an average over about ten steps."""
+"""Of the training loss that is shown: an average over about ten steps."""
+
+RECENT = 20
+"""Steps over which the speed that is shown is taken."""
+
+COMPARED = 50
+"""Steps before an evaluation whose mean training loss it is compared with, at most: one step's loss is noisy."""
+
+NOMINAL = 10**8
+"""More steps than any run has: they stand for a time budget, and the bar then shows the share of the time."""
+
+Figures = Mapping[str, float]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class View:
+    """What is shown and kept of a run besides its losses.
+
+    Attributes:
+        bytes_per_token: of the held-out text, where its bits per byte mean something: for causal models.
+        utilisation: how to tell the MFU, once the run has settled what it runs on.
+        track: takes the figures of a step; for trackers such as TensorBoard.
+    """
+
+    bytes_per_token: float | None = None
+    utilisation: Callable[[Choices], Utilisation | None] = lambda choices: None
+    track: Callable[[int, Figures], None] = lambda step, figures: None
 
 
 @dataclass
 class Summary:
     """A run as it went: the first and the last held-out loss, every evaluation, tokens and time of this session."""
 
-    evaluations: list[dict[str, float]] = field(default_factory=list)
+    bytes_per_token: float | None = None
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     loss: float | None = None
     tokens: int = 0
     positions: int = 0
     seconds: float = 0.0
     resumed_from: int = 0
+    best: int | None = None
+    stopped: str = ""
     choices: dict[str, Any] = field(default_factory=dict)
+    measure: Utilisation | None = None
+    history: History = field(default_factory=History)
+    _latest: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def take(self, record: StepRecord) -> None:
         """Add one record of the loop."""
@@ -41,68 +80,214 @@ class Summary:
         if record.loss is not None:
             smooth = record.loss if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * record.loss
             self.loss = smooth
+            self.history.add(smooth)
+            self._latest.append((record.positions, record.seconds))
         self.tokens += record.tokens
         self.positions += record.positions
         self.seconds += record.seconds
+        self.best = record.best
+        if record.stalled:
+            self.stopped = f"stopped early: the held-out loss no longer fell after step {record.best:,}"
         if record.resumed_from is not None:
             self.resumed_from = record.resumed_from
             self.choices = vars(record.choices)
-        self.evaluations = [
-            {"step": e.step, "loss": e.loss, "nll": e.nll, "tokens": e.tokens} for e in record.evaluations
-        ]
+        if record.evaluated or record.resumed_from is not None:
+            self.evaluations = [self._facts(evaluation) for evaluation in record.evaluations]
+
+    def settle(self, rows: Sequence[Row]) -> None:
+        """Add what the log of the whole run says, so that a run that was interrupted ends with the same facts."""
+        if rows:
+            self.loss = smoothed([(row["step"], row["loss"]) for row in rows])[-1][1]
+        before = 0
+        for evaluation in self.evaluations:
+            step = evaluation["step"]
+            losses = [row["loss"] for row in rows if max(before, step - COMPARED) < row["step"] <= step]
+            if losses:
+                evaluation["training_loss"] = sum(losses) / len(losses)
+            before = step
 
     @property
     def rate(self) -> float:
-        """Positions per second."""
+        """Positions per second, over the whole session."""
         return self.positions / self.seconds if self.seconds else 0.0
 
-    def metrics(self, bytes_per_token: float | None = None) -> dict[str, float]:
-        """Final figures; bits per byte where the held-out text's bytes per predicted token are known."""
+    @property
+    def rate_now(self) -> float:
+        """Positions per second, over the last steps."""
+        seconds = sum(seconds for _, seconds in self._latest)
+        return sum(positions for positions, _ in self._latest) / seconds if seconds else 0.0
+
+    def metrics(self, published: int, bytes_per_token: float | None = None) -> dict[str, float]:
+        """Final figures; bits per byte where the held-out text's bytes per predicted token are known.
+
+        Args:
+            published: the step whose weights are published; held-out figures are theirs.
+        """
         found: dict[str, float] = {"steps": self.steps}
         if self.loss is not None:
             found["train_loss"] = self.loss
         if self.evaluations:
-            last = float(self.evaluations[-1]["loss"])
-            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": last}
-            found["perplexity"] = math.exp(min(last, 700))
-            if bytes_per_token:
-                found["bits_per_byte"] = last / bytes_per_token / math.log(2)
+            last = self.evaluations[-1]["loss"]
+            loss = next((e["loss"] for e in self.evaluations if e["step"] == published), last)
+            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": loss, "perplexity": perplexity(loss)}
+            if published != self.steps:
+                found |= {"published_step": published, "last_loss": last}
+            if per_token := bytes_per_token or self.bytes_per_token:
+                found["bits_per_byte"] = loss / per_token / math.log(2)
         if self.seconds:
             found |= {"tokens_per_second": self.rate, "train_seconds": self.seconds}
+            if self.measure is not None:
+                found["mfu"] = self.measure.mfu(self.rate)
         return found
+
+    def _facts(self, evaluation: Evaluation) -> dict[str, Any]:
+        """An evaluation, JSON-ready."""
+        facts: dict[str, Any] = {key: getattr(evaluation, key) for key in ("step", "loss", "nll", "tokens")}
+        if self.bytes_per_token:
+            facts["bits_per_byte"] = evaluation.loss / self.bytes_per_token / math.log(2)
+        if evaluation.parts:
+            facts["parts"] = {name: part.loss for name, part in evaluation.parts.items()}
+        return facts
 
 
 def follow(
-    records: Iterator[StepRecord], steps: int, reporter: Reporter, log: Path
+    records: Iterator[StepRecord], steps: int, reporter: Reporter, log: Path, view: View | None = None
 ) -> Iterator[tuple[StepRecord, Summary]]:
-    """Pass the loop's records on, showing a bar and writing each step to `log` (JSON lines)."""
-    summary = Summary()
+    """Pass the loop's records on, showing a bar and, in the main process, writing each step to `log` (JSON lines).
+
+    Once the records have ended, the summary has the training losses of the whole run, from the log.
+    """
+    from llmkit.train.launch import World
+
+    view = view or View()
+    summary = Summary(view.bytes_per_token)
     first = next(records)
     summary.take(first)
     for note in first.notes:
         reporter.warn(note)
     if summary.resumed_from:
         reporter.info(f"going on from step {summary.resumed_from:,}", style="good")
-    precision, processes = summary.choices["precision"], summary.choices["processes"]
-    device = summary.choices["device"]
-    reporter.info(f"on {device} in {precision}, {processes} process{'es' if processes > 1 else ''}", style="dim")
+    summary.measure = view.utilisation(first.choices)
+    reporter.info(_where(summary), style="dim")
+    _speak(first, summary, reporter)
     yield first, summary
-    with (
-        log.open("a", encoding="utf-8") as file,
-        reporter.progress("training", steps, unit="steps", done=first.step) as bar,
-    ):
-        done: float = first.step
+    total, unit = (1.0, "") if steps >= NOMINAL else (float(steps), "steps")
+    done = first.progress * total
+    main = World.current().is_main
+    with _Log(log if main else None) as file, reporter.progress("training", total, unit=unit, done=done) as bar:
         for record in records:
             summary.take(record)
-            facts: dict[str, object] = {"loss": summary.loss, "tokens/s": round(summary.rate)}
-            if record.evaluation is not None:
-                facts["held-out"] = record.evaluation.loss
+            _speak(record, summary, reporter)
             # A time budget ends before the last step: the bar follows the share of the run that is over.
-            position = record.progress * steps
-            bar.advance(position - done, **facts)
+            position = record.progress * total
+            bar.advance(position - done, **_facts(record, summary, timed=not unit))
             done = position
-            file.write(json.dumps(_row(record)) + "\n")
+            file.write(_row(record))
+            if main:
+                view.track(record.step, _figures(record, summary))
             yield record, summary
+    if main:
+        summary.settle(read_log(log))
+
+
+class _Log:
+    """The rows of a run. Each is handed to the system at once: what a checkpoint has, the log has too."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("a", encoding="utf-8", buffering=1) if path else None
+
+    def __enter__(self) -> _Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            self._file.close()
+
+    def write(self, row: Row) -> None:
+        if self._file:
+            self._file.write(json.dumps(row) + "\n")
+
+
+def read_log(log: Path) -> list[dict[str, Any]]:
+    """The rows of a run's log in order, one for each step; a last line that was cut short by a kill is left out."""
+    by_step: dict[int, dict[str, Any]] = {}
+    if log.exists():
+        for line in log.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            row.pop("seconds", None)
+            by_step[row["step"]] = row
+    return [by_step[step] for step in sorted(by_step)]
+
+
+def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+    """An exponential average, without the pull of its beginning (Kingma and Ba 2015, section 3)."""
+    average, weight, found = 0.0, 0.0, []
+    for x, y in points:
+        average = SMOOTHING * average + (1 - SMOOTHING) * y
+        weight = SMOOTHING * weight + (1 - SMOOTHING)
+        found.append((x, average / weight))
+    return found
+
+
+def _where(summary: Summary) -> str:
+    """`on cpu in bf16, 1 process; MFU is of 412 GFLOP/s, a matrix product timed here`."""
+    device, precision, processes = (summary.choices[key] for key in ("device", "precision", "processes"))
+    said = f"on {device} in {precision}, {processes} process{'es' if processes > 1 else ''}"
+    if summary.measure is None:
+        return said
+    peak = summary.measure.peak / 1e9
+    scale = f"{peak / 1e3:,.4g} TFLOP/s" if peak >= 1e4 else f"{peak:,.0f} GFLOP/s"
+    source = "a matrix product timed here" if summary.measure.measured else "the data sheet's dense peak"
+    return f"{said}; MFU is of {scale}, {source}"
+
+
+def _speak(record: StepRecord, summary: Summary, reporter: Reporter) -> None:
+    """One line for each evaluation, which stays."""
+    if record.evaluation is None:
+        return
+    last = summary.evaluations[-1]
+    parts = [
+        f"step {record.step:,}: held-out loss {last['loss']:.4f}",
+        f"perplexity {perplexity(last['loss']):,.4g}",
+    ]
+    if "bits_per_byte" in last:
+        parts.append(f"bits per byte {last['bits_per_byte']:.4f}")
+    parts += [f"{name} {loss:.4f}" for name, loss in last.get("parts", {}).items()]
+    reporter.info(" · ".join(parts), style="plain")
+
+
+def _facts(record: StepRecord, summary: Summary, *, timed: bool) -> dict[str, object]:
+    """What stands beside the bar; the last things are the first to go where there is no room."""
+    facts: dict[str, object] = {"step": record.step} if timed else {}
+    facts["loss"] = Trend(summary.history.values)
+    if summary.evaluations:
+        facts["held-out"] = f"{summary.evaluations[-1]['loss']:.3f}"
+    facts["tokens/s"] = round(summary.rate_now)
+    if summary.measure is not None:
+        facts["MFU"] = f"{summary.measure.mfu(summary.rate_now):.0%}"
+    return facts | {"lr": f"{record.lr:.2g}"}
+
+
+def _figures(record: StepRecord, summary: Summary) -> dict[str, float]:
+    """What trackers are told of a step."""
+    found = {
+        "train/loss": record.loss or 0.0,
+        "train/lr": record.lr,
+        "train/grad_norm": record.grad_norm,
+        "train/tokens_per_second": record.positions / record.seconds if record.seconds else 0.0,
+    }
+    if summary.measure is not None:
+        found["train/mfu"] = summary.measure.mfu(found["train/tokens_per_second"])
+    if record.evaluation is not None:
+        last = summary.evaluations[-1]
+        found |= {"held_out/loss": last["loss"], "held_out/perplexity": perplexity(last["loss"])}
+        found |= {f"held_out/{name}/loss": loss for name, loss in last.get("parts", {}).items()}
+        if "bits_per_byte" in last:
+            found["held_out/bits_per_byte"] = last["bits_per_byte"]
+    return found
 
 
 def _row(record: StepRecord) -> dict[str, object]:
@@ -115,41 +300,3 @@ def _row(record: StepRecord) -> dict[str, object]:
         "seconds": round(record.seconds, 6),
     }
     return row | ({"held_out_loss": record.evaluation.loss} if record.evaluation else {})
-
-
-def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
-    """The held-out losses of a run as a table, and what they say in words."""
-    evaluations = payload["evaluations"]
-    if not evaluations:
-        return [Line("no held-out part: nothing says how well this generalises", "bad")]
-    rows = [(int(e["step"]), e["loss"], math.exp(min(e["loss"], 700))) for e in evaluations]
-    table = Table(("step", "held-out loss", "perplexity"), thinned(rows), "", frozenset({0, 1, 2}))
-    return [table, Line(verdict([e["loss"] for e in evaluations]))]
-
-
-def thinned(rows: Sequence[Any], most: int = 8) -> list[Any]:
-    """At most `most` of the rows, evenly, with the first and the last."""
-    if len(rows) <= most:
-        return list(rows)
-    return [rows[round(i * (len(rows) - 1) / (most - 1))] for i in range(most)]
-
-
-def verdict(losses: Sequence[float]) -> str:
-    """What a held-out curve says: still falling, flat, or rising again."""
-    first, last, best = losses[0], losses[-1], min(losses)
-    if len(losses) < 2 or last >= first:
-        return f"the held-out loss did not fall ({first:.3f} to {last:.3f})"
-    fell = f"held-out loss {first:.3f} to {last:.3f}"
-    if last > best * 1.01:
-        return f"{fell}, but it was {best:.3f} before: the model began to memorise; train less or on more text"
-    if len(losses) < 4:
-        return fell
-    if losses[-2] - last > 0.02 * (first - last):
-        return f"{fell}, and still falling: more steps would help"
-    return f"{fell}, and flat at the end"
-
-
-def samples(payload: Mapping[str, Any]) -> Sequence[Block]:
-    """Generated text before and after training."""
-    found = payload.get("samples") or {}
-    return [Quote(text.strip() or "(nothing)", f"{when} training:") for when, text in found.items()]

@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.registry.disk import write_whole
-from llmkit.reporting.blocks import Block, Figures, Heading, Plot, Table
+from llmkit.reporting.blocks import Block, Figures, Heading, Line, Plot, Table
 from llmkit.reporting.page import page
-from llmkit.stages.training import SMOOTHING, curve, samples
+from llmkit.stages.training import read_log, smoothed
+from llmkit.stages.training_words import parts, samples, table, verdict
 
 METRICS, PAGE = "metrics.jsonl", "report.html"
+
+_MOST_ROWS = 40
 
 _CURVES = (("lr", "Learning rate", ""), ("grad_norm", "Gradient norm, before clipping", ""))
 
@@ -41,46 +44,37 @@ def write_report(folder: Path, log: Path, title: str, facts: Mapping[str, Any], 
     write_whole(folder / PAGE, shown.encode("utf-8"))
 
 
-def read_log(log: Path) -> list[dict[str, Any]]:
-    """The rows of a run's log in order, one for each step; a last line that was cut short by a kill is left out."""
-    by_step: dict[int, dict[str, Any]] = {}
-    if log.exists():
-        for line in log.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            row.pop("seconds", None)
-            by_step[row["step"]] = row
-    return [by_step[step] for step in sorted(by_step)]
-
-
 def blocks(
     rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], options: Mapping[str, object]
 ) -> Sequence[Block]:
     """The page's content."""
-    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters")))]
+    said = verdict(facts)
+    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters"))), Line(str(said), said.style)]
     held_out = [(float(e["step"]), float(e["loss"])) for e in facts["evaluations"]]
     losses = {"training": smoothed([(row["step"], row["loss"]) for row in rows]), "held-out": held_out}
-    found += [Heading("Loss"), Plot({name: at for name, at in losses.items() if at}, "", "step", "nats a token")]
-    found += curve(facts)
+    names = facts["evaluations"][0].get("parts", {}) if facts["evaluations"] else {}
+    losses |= {name: [(float(e["step"]), float(e["parts"][name])) for e in facts["evaluations"]] for name in names}
+    marks = _marks(facts)
+    drawn = {name: at for name, at in losses.items() if at}
+    found += [Heading("Loss"), Plot(drawn, "", "step", "nats a token", marks)]
+    found += [*table(facts, _MOST_ROWS), *parts(facts)]
     found.append(Heading("The run"))
     for key, title, unit in _CURVES:
-        found.append(Plot({title: [(row["step"], row[key]) for row in rows]}, title, "step", unit))
-    if said := samples(facts):
-        found += [Heading("What it says"), *said]
+        found.append(Plot({title: [(row["step"], row[key]) for row in rows]}, title, "step", unit, marks))
+    if quotes := samples(facts, whole=True):
+        found += [Heading("What it says"), *quotes]
     found += [Heading("Options"), Table(("option", "value"), [(key, str(value)) for key, value in options.items()])]
     return found
 
 
-def smoothed(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """An exponential average, without the pull of its beginning (Kingma and Ba 2015, section 3)."""
-    average, weight, found = 0.0, 0.0, []
-    for x, y in points:
-        average = SMOOTHING * average + (1 - SMOOTHING) * y
-        weight = SMOOTHING * weight + (1 - SMOOTHING)
-        found.append((x, average / weight))
-    return found
+def _marks(facts: Mapping[str, Any]) -> dict[str, float]:
+    """Steps that the curves are marked at: the best one, and the last of a run that was stopped early."""
+    marks: dict[str, float] = {}
+    if facts.get("best_step") is not None and len(facts["evaluations"]) > 1:
+        marks["best"] = float(facts["best_step"])
+    if facts.get("stopped"):
+        marks["stopped"] = float(facts["metrics"]["steps"])
+    return marks
 
 
 def _figures(metrics: Mapping[str, Any], parameters: int | None) -> list[tuple[str, object, str]]:

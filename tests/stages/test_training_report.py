@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from llmkit.reporting.blocks import Plot
-from llmkit.stages.training_report import METRICS, PAGE, blocks, read_log, smoothed, write_report
+from llmkit.stages.training import read_log, smoothed
+from llmkit.stages.training_report import METRICS, PAGE, blocks, write_report
 
 FACTS = {
     "metrics": {"loss": 2.5, "perplexity": 12.18, "train_loss": 2.4, "steps": 3, "tokens_per_second": 812.0},

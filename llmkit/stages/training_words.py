@@ -1,0 +1,99 @@
+"""A training run in words and tables: its held-out curve, the verdict on it, and what the model said on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from llmkit.reporting.blocks import Block, Line, Quote, Table
+from llmkit.reporting.curves import sparkline
+from llmkit.reporting.figures import number
+from llmkit.train.verdict import Point, Verdict, judge
+
+_MOST_ROWS = 8
+_SPARK = 40
+_FIRST_CHARS, _LAST_CHARS = 160, 480
+"""What a terminal shows of a sample: of noise, little."""
+
+
+def verdict(payload: Mapping[str, Any]) -> Verdict:
+    """What the curves of a finished run say."""
+    points = [Point(int(e["step"]), e["loss"], e.get("training_loss")) for e in payload["evaluations"]]
+    return judge(points, stopped=str(payload.get("stopped") or ""))
+
+
+def perplexity(loss: float) -> float:
+    """Of a loss in nats; finite where the loss is."""
+    return math.exp(min(loss, 700.0))
+
+
+def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
+    """The losses of a run as a table, and what they say in words."""
+    said = verdict(payload)
+    losses = [evaluation["loss"] for evaluation in payload["evaluations"]]
+    found = [*table(payload), *parts(payload)]
+    if len(losses) > _MOST_ROWS:
+        found.append(Line(f"held-out {losses[0]:.3f} {sparkline(losses, _SPARK)} {losses[-1]:.3f}", "dim"))
+    return [*found, Line(str(said), said.style)]
+
+
+def table(payload: Mapping[str, Any], most: int = _MOST_ROWS) -> Sequence[Block]:
+    """The evaluations, or `most` of them: both losses, perplexity, bits per byte where they are known."""
+    evaluations = payload["evaluations"]
+    if not evaluations:
+        return []
+    has_bits = any("bits_per_byte" in e for e in evaluations)
+    columns = ("step", "training loss", "held-out loss", "perplexity", *(("bits per byte",) if has_bits else ()), "")
+    best = payload.get("best_step")
+    rows = [
+        (
+            int(e["step"]),
+            _figure(e.get("training_loss")),
+            _figure(e["loss"]),
+            number(float(f"{perplexity(e['loss']):.4g}")),
+            *((_figure(e.get("bits_per_byte")),) if has_bits else ()),
+            "best" if e["step"] == best and len(evaluations) > 1 else "",
+        )
+        for e in thinned(evaluations, most, keep=best)
+    ]
+    return [Table(columns, rows, "", frozenset(range(len(columns) - 1)))]
+
+
+def parts(payload: Mapping[str, Any]) -> Sequence[Block]:
+    """The last held-out loss of each dataset, where there were several."""
+    evaluations = payload["evaluations"]
+    last = evaluations[-1].get("parts", {}) if evaluations else {}
+    if not last:
+        return []
+    first = evaluations[0].get("parts", {})
+    rows = [(name, _figure(first.get(name)), _figure(loss), perplexity(loss)) for name, loss in last.items()]
+    return [Table(("dataset", "held-out before", "after", "perplexity"), rows, "", frozenset({1, 2, 3}))]
+
+
+def thinned(rows: Sequence[Mapping[str, Any]], most: int, *, keep: int | None = None) -> list[Mapping[str, Any]]:
+    """At most `most` of the rows and one more, evenly: the first, the last and that of step `keep` among them."""
+    if len(rows) <= most:
+        return list(rows)
+    wanted = {round(i * (len(rows) - 1) / (most - 1)) for i in range(most)}
+    wanted |= {i for i, row in enumerate(rows) if row["step"] == keep}
+    return [rows[i] for i in sorted(wanted)]
+
+
+def samples(payload: Mapping[str, Any], *, whole: bool = False) -> Sequence[Block]:
+    """Generated text by the steps that were done: the first and the last in short, or `whole`, all of them."""
+    found = [(_when(step), text.strip() or "(nothing)") for step, text in (payload.get("samples") or {}).items()]
+    if whole or not found:
+        return [Quote(text, f"{when}:") for when, text in found]
+    shown = [(*found[0], _FIRST_CHARS), (*found[-1], _LAST_CHARS)] if len(found) > 1 else [(*found[0], _LAST_CHARS)]
+    return [Quote(text if len(text) <= most else f"{text[:most].rstrip()} …", f"{when}:") for when, text, most in shown]
+
+
+def _when(step: str) -> str:
+    if step in ("0", "before"):
+        return "before training"
+    return f"after {int(step):,} steps" if step.isdecimal() else f"{step} training"
+
+
+def _figure(loss: float | None) -> str:
+    return "-" if loss is None else f"{loss:.3f}"
