@@ -25,7 +25,7 @@ def _parameter(leaf: Leaf) -> inspect.Parameter:
     if leaf.many and leaf.choices:
         kind = str  # Typer knows no lists of choices; the config checks them
         help_text = f"{help_text[:-1]}: {', '.join(leaf.choices)}."
-    elif kind not in (int, float, bool) and not leaf.choices:
+    elif leaf.traits.commas or (kind not in (int, float, bool) and not leaf.choices):
         kind = str
     annotation = list[kind] if leaf.many else kind
     if leaf.traits.argument is not None:
@@ -61,7 +61,7 @@ def _metavar(leaf: Leaf) -> str | None:
     if leaf.traits.argument is not None:
         return f"{leaf.traits.argument}..." if leaf.many else leaf.traits.argument
     if leaf.traits.commas:
-        return "NAME[,NAME]"
+        return "NUMBER[,NUMBER]" if leaf.item_type in (int, float) else "NAME[,NAME]"
     return "<str>..." if leaf.many else None
 
 

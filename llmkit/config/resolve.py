@@ -63,11 +63,12 @@ def resolve(config: type[C], layers: Iterable[Layer]) -> Resolved[C]:
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     problems: list[Problem] = []
+    known = {leaf.key: leaf for leaf in leaves(config)}
     for layer in layers:
         problems += layer.problems
         for key, (value, origin) in layer.values.items():
-            values[key], origins[key] = value, origin
-    known = {leaf.key: leaf for leaf in leaves(config)}
+            separate = key in known and known[key].traits.commas
+            values[key], origins[key] = _separated(value) if separate else value, origin
     try:
         made = config.model_validate(_nest(values))
         problems += _untrusted(known, made, origins)
@@ -88,8 +89,6 @@ def flag_layer(config: type[Config], given: Mapping[str, Any]) -> Layer:
         value = given.get(leaf.parameter)
         if value is not None and not (leaf.many and len(value) == 0):
             name = leaf.traits.argument or leaf.flag
-            if leaf.traits.commas:
-                value = [part.strip() for given_value in value for part in given_value.split(",") if part.strip()]
             values[leaf.key] = (value, Origin("flag", name))
     return Layer(values)
 
@@ -208,6 +207,17 @@ def _as_typed(leaf: Leaf, value: Any, text: str) -> Any:
     if leaf.many and not isinstance(value, list):
         return [text]
     return text if leaf.item_type is str and not leaf.many and value is not None else value
+
+
+def _separated(value: Any) -> Any:
+    """Several values of one text, or of each of several: `a,b` is a and b wherever it is written; one stands alone."""
+    given = value if isinstance(value, list | tuple) else [value]
+    return [
+        part
+        for each in given
+        for part in (map(str.strip, each.split(",")) if isinstance(each, str) else [each])
+        if part != ""
+    ]
 
 
 def _untrusted(known: Mapping[str, Leaf], made: Config, origins: Mapping[str, Origin]) -> list[Problem]:

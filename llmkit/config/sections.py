@@ -173,6 +173,9 @@ class TrainOptions(StepOptions, Seeded):
     eval_every: int = option(100, "Steps between evaluations on the held-out part; 0: before and after only.", ge=0)
     eval_samples: int = option(1000, "Held-out samples of an evaluation at most, evenly spread; 0: all.", ge=0)
     patience: int = option(0, "Stop after so many evaluations without a lower held-out loss; 0: never.", ge=0)
+    publish: Literal["best", "last"] = option(
+        "best", "Weights that are published: of the lowest held-out loss (the last ones come along), or the last."
+    )
     checkpoint_every: int = option(100, "Steps between checkpoints; 0: at the end only.", ge=0, keyed=False)
     keep: int = option(2, "Latest checkpoints that are kept, besides the best.", ge=1, keyed=False)
     precision: Literal["auto", "fp32", "bf16"] = option(

@@ -7,6 +7,7 @@ from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from transformers import PreTrainedTokenizerFast
@@ -16,10 +17,11 @@ from llmkit.data.encoders import Backend, Encoder, make_encoder
 from llmkit.data.split import SPLITS, Split
 from llmkit.data.writing import new_folder
 from llmkit.errors import DataError, NotFoundError
+from llmkit.registry.digests import hash_file
 from llmkit.reporting.reporter import Reporter
 
 META = "meta.json"
-_FORMAT = 1
+FORMAT = 2
 _VERIFIED_CHARS = 500_000
 """Characters of real documents on which two encoders are compared before the faster one is believed."""
 
@@ -50,12 +52,13 @@ def encode_corpus(dataset: Dataset, tokenizer: PreTrainedTokenizerFast, folder: 
     with new_folder(folder) as building:
         counts = _write_splits(dataset, encoder, tokenizer.eos_token_id, dtype, building, reporter)
         meta = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "dtype": dtype.name,
             "eos": tokenizer.eos_token_id,
             "vocab_size": len(tokenizer),
             "encoder": encoder.backend,
             "splits": {split: vars(count) for split, count in counts.items()},
+            "files": {split: hash_file(building / _file_name(split)) for split in SPLITS},
         }
         (building / META).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
     return TokenStore.open(folder)
@@ -90,7 +93,7 @@ def _write_splits(
 class _SplitWriter:
     def __init__(self, folder: Path, split: Split, dtype: np.dtype, eos: int) -> None:
         self._offsets_path = folder / f"{split}.offsets.npy"
-        self._file = (folder / f"{split}.bin").open("wb")
+        self._file = (folder / _file_name(split)).open("wb")
         self._end = np.asarray([eos], dtype=dtype)
         self._offsets = array("q", [0])
         self._bytes = 0
@@ -126,6 +129,7 @@ class TokenStore:
         self.vocab_size = int(str(meta["vocab_size"]))
         self.backend: Backend = "tiktoken" if meta["encoder"] == "tiktoken" else "tokenizers"
         self._dtype = np.dtype(str(meta["dtype"])).newbyteorder("<")
+        self._digests: Any = meta["files"]
 
     @classmethod
     def open(cls, folder: Path) -> TokenStore:
@@ -147,6 +151,12 @@ class TokenStore:
         for split in SPLITS:
             store._check(split)
         return store
+
+    def verify(self) -> None:
+        """Compare every id with what was written; raise DataError, naming the file, where one differs."""
+        for split in SPLITS:
+            if hash_file(self._file(split)) != self._digests[split]:
+                raise _damaged(self._file(split), "its content is not what was written")
 
     def tokens(self, split: Split) -> np.ndarray:
         """All ids of a split, shape (tokens,), memory-mapped and read-only; uint16 or uint32."""
@@ -173,10 +183,14 @@ class TokenStore:
             raise _damaged(self._offsets_file(split), "it does not fit the tokens")
 
     def _file(self, split: Split) -> Path:
-        return self.folder / f"{split}.bin"
+        return self.folder / _file_name(split)
 
     def _offsets_file(self, split: Split) -> Path:
         return self.folder / f"{split}.offsets.npy"
+
+
+def _file_name(split: Split) -> str:
+    return f"{split}.bin"
 
 
 def _damaged(path: Path, detail: str) -> DataError:

@@ -17,6 +17,7 @@ from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
+from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
 from llmkit.stages.sampling import speaking
 from llmkit.stages.training import LOG, Summary, curve, follow
 
@@ -33,6 +34,8 @@ SHOWN = 3
 """Held-out examples that are answered before and after."""
 ANSWER_TOKENS = 40
 ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "examples", "answers", "check")
+"""What of a finished job is stored with what it made."""
 CHECKED = 4
 """Examples on which the saved adapter is compared with the trained one."""
 
@@ -110,7 +113,7 @@ def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:
     examples = _examples(cfg, found, ctx)
     paths = {"examples": examples, **_model_paths(found)}
     summary = run_job(Job("finetune-lora", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
-    payload = {key: summary[key] for key in ("evaluations", "examples", "answers", "check")}
+    payload = {key: summary[key] for key in PAYLOAD}
     made = Made(_kind(cfg), ctx.work / "out")
     write_report(made.directory, ctx.work / LOG, f"Tuning of {cfg.model}", summary, changed(cfg))
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
@@ -137,23 +140,28 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     options = _budget(cfg, len(padded))
     shown = [example for example in dataset.examples("validation") if example.prompt][:SHOWN]
     answers: dict[str, list[str]] = {}
-    records = train(model, padded, options, validation=validation, directory=job.work / "checkpoints")
+    records = train(model, padded, options, validation=validation, directory=job.work / CHECKPOINTS)
     summary = Summary()
     for record, latest in follow(records, options.steps, reporter, job.work / LOG):
         if record.step == 0:
             answers["base"] = _answers(cfg, loaded, model, shown)
         summary = latest
+    saves = model.save_pretrained if job.is_main else None
+    published = settle(cfg, summary, model, job.work, saves)
     answers["tuned"] = _answers(cfg, loaded, model, shown)
     check = _save_and_prove(cfg, job, loaded, model, training.examples) if job.is_main else None
     return {
         "evaluations": summary.evaluations,
+        "best_step": summary.best,
+        "published_step": published,
+        "stopped": summary.stopped,
         "examples": {"train": len(training.examples), "validation": len(held_out.examples)},
         "answers": [
             {"prompt": e.prompt[-1].content, "gold": e.completion} | {name: said[i] for name, said in answers.items()}
             for i, e in enumerate(shown)
         ],
         "check": vars(check) if check else None,
-        "metrics": summary.metrics(),
+        "metrics": summary.metrics(published),
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
@@ -270,6 +278,7 @@ def _save_and_prove(
     out = job.work / "out"
     shutil.rmtree(out, ignore_errors=True)
     loaded.tokenizer.save_pretrained(out)
+    add_last(job.work, out)
     if cfg.method == "full":
         # A turn may end with another token than a text does; generation must stop at either.
         ends = {loaded.tokenizer.eos_token_id, *(example.last_trained for example in examples[:CHECKED])}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
@@ -16,39 +16,58 @@ from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
+from llmkit.stages.pretraining_data import job_paths, open_data
+from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
 from llmkit.stages.sampling import speaking
-from llmkit.stages.tokens import cached_tokens
+from llmkit.stages.starting import check_options, check_start, find_start, starting_model
+from llmkit.stages.tokens import tokens_of
 from llmkit.stages.training import LOG, Summary, curve, follow, samples
 
 if TYPE_CHECKING:
-    from llmkit.data.tokens import TokenStore
     from llmkit.models.load import LoadedModel
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
-    from llmkit.train.batches import Windows
 
 DEFAULT_STEPS = 300
 UNLIMITED_STEPS = 10**9
 """Where only minutes are given: the schedule then follows the clock."""
 SAMPLE_TOKENS = 60
-PROMPT_TOKENS = 12
-"""How much of the first held-out document the samples before and after go on from."""
+PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "datasets", "samples", "parameters")
+"""What of a finished job is stored with the model."""
 
 
 class PretrainConfig(FamilyOptions, TrainOptions, StageConfig):
     """Options of `llmkit pretrain`."""
 
-    data: str = option(..., "Dataset of texts.")
+    data: tuple[str, ...] = option(..., "Datasets of texts (several: a,b).", commas=True, min_length=1)
+    weights: tuple[float, ...] = option((), "Shares of several datasets (3,1); else by their sizes.", commas=True)
+    hold_out: float = option(
+        0.1, "Share of the tokens, at the end, held out where a dataset has no validation split.", ge=0, lt=1
+    )
+    isolate: bool = option(False, "Documents in one sample do not see each other.")
     tokenizer: str | None = option(None, "Tokenizer; else the one made with the dataset, or that of --init.")
     init: str | None = option(None, "Go on from this model instead of random weights.")
     sequence_length: int = option(256, "Tokens of a training sample, and the model's context.", ge=8)
     tokens: int | None = option(None, "Budget in training tokens, instead of steps.", ge=1)
-    processes: int = option(1, "Processes to train with on this machine.", ge=1, keyed=False)
+    sample_every: int = option(0, "Steps between generated samples; 0: before and after only.", ge=0, keyed=False)
+    processes: int = option(
+        0, "Processes to train with on this machine; 0: one, or those that a launcher started.", ge=0, keyed=False
+    )
 
     @model_validator(mode="after")
     def _one_budget(self) -> PretrainConfig:
         if self.steps and self.tokens:
             raise ValueError("--steps and --tokens are two budgets; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _a_weight_for_each(self) -> PretrainConfig:
+        if self.weights and len(self.weights) != len(self.data):
+            raise ValueError(f"--weights has {len(self.weights)} values for {len(self.data)} datasets")
+        if any(weight <= 0 for weight in self.weights):
+            raise ValueError("--weights must be positive; leave a dataset out instead of giving it none")
+        if len(set(self.data)) < len(self.data):
+            raise ValueError("--data names a dataset twice; give it more of --weights instead")
         return self
 
     def budget(self) -> int:
@@ -60,35 +79,30 @@ class PretrainConfig(FamilyOptions, TrainOptions, StageConfig):
 
 def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
     """The dataset, and the tokenizer that was made with it or that goes with the model to go on from."""
-    from llmkit.models.families import family, size_of
-
-    size_of(family(cfg.family), cfg.size)
-    data = registry.resolve(cfg.data, "dataset")
-    models.require_schema(data, "text")
-    found = Inputs({"data": data})
-    if cfg.init:
-        found = found.joined(models.find_model(cfg.init, registry, role="init"))
-    if cfg.tokenizer:
-        found = found.joined(models.find_tokenizer(cfg.tokenizer, registry))
-    elif not cfg.init:
-        found = found.joined(Inputs({"tokenizer": _partner(data, registry)}))
+    check_options(cfg)
+    found = Inputs({_role(number): registry.resolve(ref, "dataset") for number, ref in enumerate(cfg.data)})
+    for data in found.artifacts.values():
+        models.require_schema(data, "text")
+    found = found.joined(find_start(cfg, registry))
+    if not cfg.tokenizer and not cfg.init:
+        found = found.joined(Inputs({"tokenizer": _partner(found.artifacts["data"], registry)}))
     return found
 
 
 def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     """Encode if nobody has, train (in as many processes as asked for), and hand the model over."""
-    from llmkit.data.dataset import Dataset
     from llmkit.stages.training_report import write_report
 
-    dataset = Dataset.open(found.artifacts["data"].path)
     init = models.folder(found, "init")
     tokenizer = models.folder(found, "tokenizer") or init
     assert tokenizer is not None  # noqa: S101  # inputs() found one of the two
-    paths = {"tokens": cached_tokens(ctx, dataset, tokenizer).folder, "tokenizer": tokenizer}
+    check_start(cfg, init, tokenizer)
+    datasets = [found.artifacts[_role(number)] for number in range(len(cfg.data))]
+    paths = job_paths([tokens_of(ctx, data, tokenizer).folder for data in datasets]) | {"tokenizer": tokenizer}
     if init is not None:
         paths["init"] = init
     summary = run_job(Job("pretrain", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
-    payload = {key: summary[key] for key in ("evaluations", "samples", "parameters")}
+    payload = {key: summary[key] for key in PAYLOAD}
     made = Made("model", ctx.work / "model")
     write_report(made.directory, ctx.work / LOG, f"Model {_name(cfg, found)}", summary, changed(cfg))
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
@@ -99,11 +113,13 @@ def forecast(cfg: PretrainConfig, found: Inputs, registry: Registry) -> tuple[Ma
     import torch
 
     from llmkit.config.planning import PlanOptions
+    from llmkit.models.dimensions import rows_of
     from llmkit.models.load import load_tokenizer
     from llmkit.stages import plan
     from llmkit.train.precision import probe, resolve_device
 
     tokenizer = models.folder(found, "tokenizer")
+    rows = rows_of(cfg.architecture, len(load_tokenizer(tokenizer))) if tokenizer and not cfg.init else 0
     precision = cfg.precision
     if precision == "auto":
         device = torch.device("cpu") if cfg.processes > 1 else resolve_device(cfg.device)
@@ -113,14 +129,14 @@ def forecast(cfg: PretrainConfig, found: Inputs, registry: Registry) -> tuple[Ma
             family=cfg.family,
             size=cfg.size,
             model=cfg.init,
-            vocab_size=len(load_tokenizer(tokenizer)) if tokenizer else 0,
+            architecture=cfg.architecture.model_copy(update={"vocab_size": rows}),
             steps=0 if cfg.minutes and not (cfg.steps or cfg.tokens) else cfg.budget(),
             batch_size=cfg.batch_size,
             micro_batch_size=cfg.micro_batch_size,
             sequence_length=cfg.sequence_length,
             optimizer=cfg.optimizer,
             precision=precision,
-            devices=cfg.processes,
+            devices=cfg.processes or 1,
         ),
         registry,
     )
@@ -129,31 +145,36 @@ def forecast(cfg: PretrainConfig, found: Inputs, registry: Registry) -> tuple[Ma
 
 def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     """The training itself, in each process; the main one saves the model. Called by `run_job`."""
-    from llmkit.data.tokens import TokenStore
     from llmkit.train.loop import train
 
-    cfg, store = job.config, TokenStore.open(job.paths["tokens"])
-    loaded = _model(job)
-    training = _windows(cfg, store, loaded, "train", shuffle=True)
-    held_out = _windows(cfg, store, loaded, "validation", shuffle=False) if store.counts["validation"].tokens else None
+    cfg, loaded = job.config, starting_model(job.config, job.paths)
+    data = open_data(cfg, job.paths, loaded, reporter)
     options = cfg.model_copy(update={"steps": cfg.budget()})
-    records = train(loaded.model, training, options, validation=held_out, directory=job.work / "checkpoints")
-    prompt = _prompt(loaded, store)
+    checkpoints = job.work / CHECKPOINTS
+    records = train(loaded.model, data.training, options, validation=data.held_out or None, directory=checkpoints)
+    prompt = str(loaded.tokenizer.decode(data.prompt))
     shown = {}
     summary = Summary()
     for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG):
         if record.step == 0:
             shown["before"] = _sample(loaded, prompt, cfg.seed)
+        elif cfg.sample_every and record.step % cfg.sample_every == 0:
+            reporter.info(f"step {record.step:,}: {' '.join(_sample(loaded, prompt, cfg.seed).split())}", style="dim")
         summary = latest
+    saving = job.is_main
+    published = settle(cfg, summary, loaded.model, job.work, loaded.save if saving else None)
     shown["after"] = _sample(loaded, prompt, cfg.seed)
-    if job.is_main:
+    if saving:
         _save(loaded, job.work)
-    per_token = _bytes_per_token(store)
     return {
         "evaluations": summary.evaluations,
+        "best_step": summary.best,
+        "published_step": published,
+        "stopped": summary.stopped,
+        "datasets": data.told(summary.steps * cfg.batch_size),
         "samples": shown,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "metrics": summary.metrics(per_token),
+        "metrics": summary.metrics(published, data.bytes_per_token),
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
@@ -161,6 +182,11 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
 
 def _name(cfg: PretrainConfig, found: Inputs) -> str:
     return cfg.name or f"{found.artifacts['data'].name}-{cfg.family}-{cfg.size}"
+
+
+def _role(number: int) -> str:
+    """The role of a dataset among the inputs: `data`, `data-2`, ..."""
+    return f"data-{number + 1}" if number else "data"
 
 
 def _partner(data: Artifact, registry: Registry) -> Artifact:
@@ -174,42 +200,6 @@ def _partner(data: Artifact, registry: Registry) -> Artifact:
         f"the dataset {data.ref} has no tokenizer of its own",
         mend="name one by --tokenizer, or make the dataset again without --tokenizer none",
     )
-
-
-def _model(job: Job[PretrainConfig]) -> LoadedModel:
-    from llmkit.models.build import SpecialIds, new_model
-    from llmkit.models.families import family
-    from llmkit.models.load import LoadedModel, load_model, load_tokenizer
-
-    cfg = job.config
-    if "init" in job.paths:
-        loaded = load_model(job.paths["init"])
-        models.sequence_limit(loaded, cfg.sequence_length)
-        return loaded
-    tokenizer = load_tokenizer(job.paths["tokenizer"])
-    model = new_model(
-        cfg.family,
-        cfg.size,
-        vocab_size=len(tokenizer),
-        ids=SpecialIds.of(tokenizer),
-        sequence_length=cfg.sequence_length,
-        seed=cfg.seed,
-    )
-    row = family(cfg.family)
-    return LoadedModel(model, tokenizer, row, row.objective, cfg.sequence_length)
-
-
-def _windows(cfg: PretrainConfig, store: TokenStore, loaded: LoadedModel, split: Any, *, shuffle: bool) -> Windows:
-    from llmkit.train.batches import Windows
-    from llmkit.train.objectives import objective_for
-
-    objective = objective_for(loaded.objective, loaded.tokenizer, cfg.sequence_length)
-    return Windows(store.tokens(split), objective, seed=cfg.seed, shuffle=shuffle)
-
-
-def _prompt(loaded: LoadedModel, store: TokenStore) -> str:
-    split: Literal["validation", "train"] = "validation" if store.counts["validation"].tokens else "train"
-    return str(loaded.tokenizer.decode(store.tokens(split)[:PROMPT_TOKENS].tolist()))
 
 
 def _sample(loaded: LoadedModel, prompt: str, seed: int) -> str:
@@ -229,13 +219,8 @@ def _save(loaded: LoadedModel, folder: Path) -> None:
 
     out = folder / "model"
     shutil.rmtree(out, ignore_errors=True)
-    loaded.model.save_pretrained(out)
-    loaded.tokenizer.save_pretrained(out)
-
-
-def _bytes_per_token(store: TokenStore) -> float | None:
-    count = store.counts["validation"]
-    return count.bytes / count.tokens if count.tokens else None
+    loaded.save(out)
+    add_last(folder, out)
 
 
 def show(payload: Mapping[str, Any]) -> Sequence[Block]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from llmkit.config.sections import TrainOptions
 from llmkit.train.precision import Precision
 
-_FREE = frozenset({"eval_every", "checkpoint_every", "keep", "spike", "device", "micro_batch_size"})
+_FREE = frozenset({"eval_every", "publish", "checkpoint_every", "keep", "spike", "device", "micro_batch_size"})
 """Options that may change between an interruption and the resumed run: the weights do not depend on them, or only in
 their rounding."""
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from llmkit.config.base import Config, identity, leaves, option
 from llmkit.config.resolve import (
     Layer,
+    Origin,
     environment_layer,
     flag_layer,
     project_file,
@@ -137,3 +138,15 @@ def test_what_set_is_given_is_what_the_config_holds(steps: int, alpha: float, ve
     words = [f"steps={steps}", f"lora.alpha={alpha!r}", f"verbose={str(verbose).lower()}", f"schedule={schedule}"]
     made = resolve(Demo, [set_layer(Demo, words)]).config
     assert (made.steps, made.lora.alpha, made.verbose, made.schedule) == (steps, alpha, verbose, schedule)
+
+
+@pytest.mark.parametrize("written", ["a,b", "a, b", ["a", "b"], ["a,b"]])
+def test_what_commas_separate_may_be_written_in_any_way(written):
+    class Names(Config):
+        names: tuple[str, ...] = option(..., "Names.", commas=True)
+        shares: tuple[float, ...] = option((), "Numbers.", commas=True)
+
+    made = resolve(Names, [Layer({"names": (written, Origin("recipe", "here")), "shares": (2, Origin("set", ""))})])
+    assert made.config.names == ("a", "b")
+    assert made.config.shares == (2.0,)
+    assert flag_layer(Names, {"shares": ["1,2.5", "3"]}).values["shares"][0] == ["1,2.5", "3"]
