@@ -69,7 +69,8 @@ class RichReporter(_Speaker):
         meter = _Meter(inert(label), total, unit, done)
         with _Live(meter, self.console) as live:
             yield _RichBar(live, meter)
-        self.console.print(Text("✓ ", style="green").append(meter.summary(curves=True)), soft_wrap=True)
+        said = _fitting(meter.summary(curves=True), self.console.width - 2)
+        self.console.print(Text("✓ ", style="green").append(said), soft_wrap=True)
 
 
 class PlainReporter(_Speaker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,8 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, Stage
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
 from llmkit.stages.sampling import speaking
-from llmkit.stages.training import LOG, Summary, curve, follow
+from llmkit.stages.tracking import TrackOptions, announce, tracked
+from llmkit.stages.training import LOG, Summary, View, curve, follow
 
 if TYPE_CHECKING:
     from llmkit.data.chat import Example
@@ -40,7 +42,7 @@ CHECKED = 4
 """Examples on which the saved adapter is compared with the trained one."""
 
 
-class FinetuneConfig(TrainOptions, StageConfig):
+class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
     """Options of `llmkit finetune-lora`. Defaults: TRL, axolotl and LLaMA-Factory agree on them."""
 
     model: str = option(..., "Model or adapter to start from.")
@@ -110,6 +112,7 @@ def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:
     """Read and check every example before anything is trained; train; prove what was saved."""
     from llmkit.stages.training_report import write_report
 
+    announce(cfg, cfg.name or default_name(cfg, found), ctx)
     examples = _examples(cfg, found, ctx)
     paths = {"examples": examples, **_model_paths(found)}
     summary = run_job(Job("finetune-lora", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
@@ -125,6 +128,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     from llmkit.stages.examples import fitted
     from llmkit.train.loop import train
     from llmkit.train.padding import Padded
+    from llmkit.train.utilisation import utilisation
 
     cfg, dataset = job.config, Dataset.open(job.paths["examples"])
     loaded = _load(job)
@@ -142,7 +146,9 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     answers: dict[str, list[str]] = {}
     records = train(model, padded, options, validation=validation, directory=job.work / CHECKPOINTS)
     summary = Summary()
-    for record, latest in follow(records, options.steps, reporter, job.work / LOG):
+    length = sum(map(len, training.examples)) // len(training.examples)
+    view = View(None, partial(utilisation, model, loaded.objective, length), tracked(cfg, job, reporter))
+    for record, latest in follow(records, options.steps, reporter, job.work / LOG, view):
         if record.step == 0:
             answers["base"] = _answers(cfg, loaded, model, shown)
         summary = latest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,8 @@ from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
 from llmkit.stages.sampling import speaking
 from llmkit.stages.starting import check_options, check_start, find_start, starting_model
 from llmkit.stages.tokens import tokens_of
-from llmkit.stages.training import LOG, Summary, curve, follow, samples
+from llmkit.stages.tracking import TrackOptions, announce, tracked
+from llmkit.stages.training import LOG, Summary, View, curve, follow, samples
 
 if TYPE_CHECKING:
     from llmkit.models.load import LoadedModel
@@ -36,7 +38,7 @@ PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "datasets", 
 """What of a finished job is stored with the model."""
 
 
-class PretrainConfig(FamilyOptions, TrainOptions, StageConfig):
+class PretrainConfig(FamilyOptions, TrainOptions, TrackOptions, StageConfig):
     """Options of `llmkit pretrain`."""
 
     data: tuple[str, ...] = option(..., "Datasets of texts (several: a,b).", commas=True, min_length=1)
@@ -93,6 +95,7 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     """Encode if nobody has, train (in as many processes as asked for), and hand the model over."""
     from llmkit.stages.training_report import write_report
 
+    announce(cfg, _name(cfg, found), ctx)
     init = models.folder(found, "init")
     tokenizer = models.folder(found, "tokenizer") or init
     assert tokenizer is not None  # noqa: S101  # inputs() found one of the two
@@ -146,6 +149,7 @@ def forecast(cfg: PretrainConfig, found: Inputs, registry: Registry) -> tuple[Ma
 def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     """The training itself, in each process; the main one saves the model. Called by `run_job`."""
     from llmkit.train.loop import train
+    from llmkit.train.utilisation import utilisation
 
     cfg, loaded = job.config, starting_model(job.config, job.paths)
     data = open_data(cfg, job.paths, loaded, reporter)
@@ -155,7 +159,12 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     prompt = str(loaded.tokenizer.decode(data.prompt))
     shown = {}
     summary = Summary()
-    for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG):
+    view = View(
+        data.bytes_per_token if loaded.objective == "causal" else None,
+        partial(utilisation, loaded.model, loaded.objective, cfg.sequence_length),
+        tracked(cfg, job, reporter),
+    )
+    for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG, view):
         if record.step == 0:
             shown["before"] = _sample(loaded, prompt, cfg.seed)
         elif cfg.sample_every and record.step % cfg.sample_every == 0:
@@ -174,7 +183,7 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
         "datasets": data.told(summary.steps * cfg.batch_size),
         "samples": shown,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
-        "metrics": summary.metrics(published, data.bytes_per_token),
+        "metrics": summary.metrics(published),
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }

@@ -6,6 +6,7 @@ import json
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,12 +48,14 @@ class View:
     Attributes:
         bytes_per_token: of the held-out text, where its bits per byte mean something: for causal models.
         utilisation: how to tell the MFU, once the run has settled what it runs on.
-        track: takes the figures of a step; for trackers such as TensorBoard.
+        tracking: opened for the run; takes the figures of each step to trackers such as TensorBoard.
     """
 
     bytes_per_token: float | None = None
     utilisation: Callable[[Choices], Utilisation | None] = lambda choices: None
-    track: Callable[[int, Figures], None] = lambda step, figures: None
+    tracking: AbstractContextManager[Callable[[int, Figures], None]] = field(
+        default_factory=lambda: nullcontext(lambda step, figures: None)
+    )
 
 
 @dataclass
@@ -117,7 +120,7 @@ class Summary:
         seconds = sum(seconds for _, seconds in self._latest)
         return sum(positions for positions, _ in self._latest) / seconds if seconds else 0.0
 
-    def metrics(self, published: int, bytes_per_token: float | None = None) -> dict[str, float]:
+    def metrics(self, published: int) -> dict[str, float]:
         """Final figures; bits per byte where the held-out text's bytes per predicted token are known.
 
         Args:
@@ -132,8 +135,8 @@ class Summary:
             found |= {"initial_loss": self.evaluations[0]["loss"], "loss": loss, "perplexity": perplexity(loss)}
             if published != self.steps:
                 found |= {"published_step": published, "last_loss": last}
-            if per_token := bytes_per_token or self.bytes_per_token:
-                found["bits_per_byte"] = loss / per_token / math.log(2)
+            if self.bytes_per_token:
+                found["bits_per_byte"] = loss / self.bytes_per_token / math.log(2)
         if self.seconds:
             found |= {"tokens_per_second": self.rate, "train_seconds": self.seconds}
             if self.measure is not None:
@@ -174,7 +177,11 @@ def follow(
     total, unit = (1.0, "") if steps >= NOMINAL else (float(steps), "steps")
     done = first.progress * total
     main = World.current().is_main
-    with _Log(log if main else None) as file, reporter.progress("training", total, unit=unit, done=done) as bar:
+    with (
+        view.tracking as track,
+        _Log(log if main else None) as file,
+        reporter.progress("training", total, unit=unit, done=done) as bar,
+    ):
         for record in records:
             summary.take(record)
             _speak(record, summary, reporter)
@@ -183,8 +190,7 @@ def follow(
             bar.advance(position - done, **_facts(record, summary, timed=not unit))
             done = position
             file.write(_row(record))
-            if main:
-                view.track(record.step, _figures(record, summary))
+            track(record.step, _figures(record, summary))
             yield record, summary
     if main:
         summary.settle(read_log(log))
@@ -265,9 +271,11 @@ def _facts(record: StepRecord, summary: Summary, *, timed: bool) -> dict[str, ob
     facts["loss"] = Trend(summary.history.values)
     if summary.evaluations:
         facts["held-out"] = f"{summary.evaluations[-1]['loss']:.3f}"
-    facts["tokens/s"] = round(summary.rate_now)
+    # What stays on the screen after the last step is the mean of the run.
+    rate = summary.rate if record.progress >= 1 or record.stalled else summary.rate_now
+    facts["tokens/s"] = round(rate)
     if summary.measure is not None:
-        facts["MFU"] = f"{summary.measure.mfu(summary.rate_now):.0%}"
+        facts["MFU"] = f"{summary.measure.mfu(rate):.0%}"
     return facts | {"lr": f"{record.lr:.2g}"}
 
 

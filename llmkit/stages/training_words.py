@@ -13,7 +13,7 @@ from llmkit.train.verdict import Point, Verdict, judge
 
 _MOST_ROWS = 8
 _SPARK = 40
-_FIRST_CHARS, _LAST_CHARS = 160, 480
+_FIRST_CHARS, _LAST_CHARS = 120, 400
 """What a terminal shows of a sample: of noise, little."""
 
 
