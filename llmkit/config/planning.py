@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from llmkit.config.base import option
-from llmkit.config.sections import FamilyOptions, StepOptions
+from llmkit.config.sections import ArchitectureOptions, FamilyOptions, StepOptions
 
 Method = Literal["full", "lora", "qlora"]
 Strategy = Literal["auto", "single", "ddp", "zero-1", "zero-2", "zero-3", "fsdp"]
@@ -18,7 +18,6 @@ class PlanOptions(FamilyOptions, StepOptions):
     """What `llmkit plan` computes with."""
 
     model: str | None = option(None, "Plan for this model of the registry, or this folder, instead of a family.")
-    vocab_size: int = option(0, "Tokens of the vocabulary; 0: the published ones.", ge=0)
     tokens: int = option(0, "Training tokens; 0: as --steps say, else 20 a parameter (for adapters: 1000 steps).", ge=0)
     steps: int = option(0, "Optimizer steps, instead of tokens.", ge=0)
     sequence_length: int = option(0, "Tokens of a sample; 0: the model's context, at most 4096.", ge=0)
@@ -42,6 +41,12 @@ class PlanOptions(FamilyOptions, StepOptions):
     def _one_budget(self) -> PlanOptions:
         if self.steps and self.tokens:
             raise ValueError("--steps and --tokens are two budgets; give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _one_architecture(self) -> PlanOptions:
+        if self.model and self.architecture != ArchitectureOptions():
+            raise ValueError("the model of --model has its own dimensions; give others with --family and --size")
         return self
 
     @model_validator(mode="after")

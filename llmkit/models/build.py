@@ -17,7 +17,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from llmkit.errors import ConfigError, UsageError, closest
+from llmkit.errors import ConfigError, closest
+from llmkit.models.dimensions import check_length
 from llmkit.models.families import Family, Objective, family, size_of
 
 AUTO_CLASSES: Mapping[Objective, Any] = {
@@ -74,11 +75,7 @@ def new_config(
     """
     row = family(name)
     chosen = size_of(row, size)
-    if sequence_length > chosen.context:
-        raise UsageError(
-            f"sequence length {sequence_length} is past the context of {name} {size}, {chosen.context} tokens",
-            mend=f"use --sequence-length {chosen.context} or less, or a family with a longer context",
-        )
+    check_length(row, size, sequence_length)
     wanted = {**row.shared, **chosen.shape, **(overrides or {})}
     known = AutoConfig.for_model(row.model_type)
     for key in overrides or {}:

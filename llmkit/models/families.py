@@ -13,7 +13,7 @@ from typing import Literal
 
 from llmkit.errors import UsageError, closest
 from llmkit.models import shapes
-from llmkit.models.shapes import Shape, Size, hub, tiny
+from llmkit.models.shapes import EPS, TIED, Shape, Size, hub, tiny
 
 Objective = Literal["causal", "masked", "seq2seq"]
 ChatFormat = Literal["none", "chatml", "llama2", "llama3", "vicuna", "gemma"]
@@ -50,25 +50,10 @@ _BLOOM = ("query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 # Grouped attention in `tiny` too; an MLP of 8/3 the width as in LLaMA (arXiv:2302.13971), rounded to 64; embeddings
 # tied, because half of so small a model would be vocabulary otherwise.
 _TINY_LLAMA = tiny(shapes.llama(192, 4, 4, 2, 512, tie_word_embeddings=True))
-_LLAMA_7B = shapes.llama(4096, 32, 32, 32, 11008)
-_LLAMA_13B = shapes.llama(5120, 40, 40, 40, 13824)
-_LLAMA_30B = shapes.llama(6656, 60, 52, 52, 17920, rms_norm_eps=1e-6)
-_LLAMA_3_8B = dict(shapes.llama(4096, 32, 32, 8, 14336))
-_LLAMA_3_70B = dict(shapes.llama(8192, 80, 64, 8, 28672))
-_LLAMA_405B = dict(shapes.llama(16384, 126, 128, 8, 53248))
-_LLAMA_1B = dict(shapes.llama(2048, 16, 32, 8, 8192))
-_LLAMA_3B = dict(shapes.llama(3072, 28, 24, 8, 8192))
-_TIED = {"tie_word_embeddings": True}
-_LONG = {"sliding_window": None, **shapes.rope(1e6)}
-_NEMO = shapes.llama(5120, 40, 32, 8, 14336, head_dim=128, **_LONG)
-_LARGE = shapes.llama(12288, 88, 96, 8, 28672, **_LONG)
-_WIDENED = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-_LLAMA_3_1 = dict(shapes.rope(5e5, "llama3", factor=8.0, **_WIDENED))
-_LLAMA_3_2 = {**_TIED, **shapes.rope(5e5, "llama3", factor=32.0, **_WIDENED)}
 
 
-def _llama_1(shape: Shape, parameters: int) -> Size:
-    return Size({**shape, "rms_norm_eps": 1e-6}, 32000, 2048, parameters, "https://arxiv.org/abs/2302.13971")
+def _llama_1(shape: Shape, parameters: int, eps: float = 1e-6) -> Size:
+    return Size({**shape, "rms_norm_eps": eps}, 32000, 2048, parameters, "https://arxiv.org/abs/2302.13971")
 
 
 _ROWS = (
@@ -95,12 +80,12 @@ _ROWS = (
         sizes={
             "tiny": _TINY_LLAMA,
             # Never published on the Hub by their makers: arXiv:2302.13971, table 2.
-            "1-7b": _llama_1(_LLAMA_7B, 6_738_415_616),
-            "1-13b": _llama_1(_LLAMA_13B, 13_015_864_320),
-            "1-30b": _llama_1(_LLAMA_30B, 32_528_943_616),
-            "1-65b": _llama_1(shapes.llama(8192, 80, 64, 64, 22016), 65_285_660_672),
-            "2-7b": hub("meta-llama/Llama-2-7b-hf", _LLAMA_7B, 32000, 4096, 6_738_415_616),
-            "2-13b": hub("meta-llama/Llama-2-13b-hf", _LLAMA_13B, 32000, 4096, 13_015_864_320),
+            "1-7b": _llama_1(shapes.LLAMA_7B, 6_738_415_616),
+            "1-13b": _llama_1(shapes.LLAMA_13B, 13_015_864_320),
+            "1-30b": _llama_1(shapes.LLAMA_30B, 32_528_943_616),
+            "1-65b": _llama_1(shapes.llama(8192, 80, 64, 64, 22016), 65_285_660_672, eps=1e-5),
+            "2-7b": hub("meta-llama/Llama-2-7b-hf", shapes.LLAMA_7B, 32000, 4096, 6_738_415_616),
+            "2-13b": hub("meta-llama/Llama-2-13b-hf", shapes.LLAMA_13B, 32000, 4096, 13_015_864_320),
             "2-70b": hub(
                 "meta-llama/Llama-2-70b-hf", shapes.llama(8192, 80, 64, 8, 28672), 32000, 4096, 68_976_648_192
             ),
@@ -117,9 +102,11 @@ _ROWS = (
         model_type="llama",
         sizes={
             "tiny": _TINY_LLAMA,
-            "7b": hub("lmsys/vicuna-7b-v1.5", _LLAMA_7B, 32000, 4096, 6_738_415_616),
-            "13b": hub("lmsys/vicuna-13b-v1.5", _LLAMA_13B, 32000, 4096, 13_015_864_320),
-            "33b": hub("lmsys/vicuna-33b-v1.3", {**_LLAMA_30B, "rms_norm_eps": 1e-6}, 32000, 2048, 32_528_943_616),
+            "7b": hub("lmsys/vicuna-7b-v1.5", shapes.LLAMA_7B, 32000, 4096, 6_738_415_616),
+            "13b": hub("lmsys/vicuna-13b-v1.5", shapes.LLAMA_13B, 32000, 4096, 13_015_864_320),
+            "33b": hub(
+                "lmsys/vicuna-33b-v1.3", {**shapes.LLAMA_30B, "rms_norm_eps": 1e-6}, 32000, 2048, 32_528_943_616
+            ),
         },
         lora_targets=_LLAMA,
         licence="Llama 2 Community License",
@@ -192,7 +179,7 @@ _ROWS = (
         model_type="llama",
         sizes={
             "tiny": _TINY_LLAMA,
-            "7b": hub("Salesforce/xgen-7b-8k-base", _LLAMA_7B, 51200, 8192, 6_895_702_016),
+            "7b": hub("Salesforce/xgen-7b-8k-base", shapes.LLAMA_7B, 51200, 8192, 6_895_702_016),
         },
         lora_targets=_LLAMA,
         licence="Apache-2.0",
@@ -205,8 +192,8 @@ _ROWS = (
         sizes={
             "tiny": _TINY_LLAMA,
             "7b": hub("mistralai/Mistral-7B-v0.1", shapes.llama(4096, 32, 32, 8, 14336), 32000, 32768, 7_241_732_096),
-            "nemo-12b": hub("mistralai/Mistral-Nemo-Base-2407", _NEMO, 131072, 131072, 12_247_782_400),
-            "large-123b": hub("mistralai/Mistral-Large-Instruct-2407", _LARGE, 32768, 131072, 122_610_069_504),
+            "nemo-12b": hub("mistralai/Mistral-Nemo-Base-2407", shapes.NEMO, 131072, 131072, 12_247_782_400),
+            "large-123b": hub("mistralai/Mistral-Large-Instruct-2407", shapes.LARGE, 32768, 131072, 122_610_069_504),
         },
         lora_targets=_LLAMA,
         licence="Apache-2.0 (large-123b: Mistral Research License)",
@@ -236,15 +223,15 @@ _ROWS = (
         model_type="qwen2",
         sizes={
             "tiny": _TINY_LLAMA,
-            "0.5b": hub("Qwen/Qwen2.5-0.5B", shapes.llama(896, 24, 14, 2, 4864, **_TIED), 151936, 32768, 494_032_768),
+            "0.5b": hub("Qwen/Qwen2.5-0.5B", shapes.llama(896, 24, 14, 2, 4864, **TIED), 151936, 32768, 494_032_768),
             "1.5b": hub(
-                "Qwen/Qwen2.5-1.5B", shapes.llama(1536, 28, 12, 2, 8960, **_TIED), 151936, 131072, 1_543_714_304
+                "Qwen/Qwen2.5-1.5B", shapes.llama(1536, 28, 12, 2, 8960, **TIED), 151936, 131072, 1_543_714_304
             ),
-            "3b": hub("Qwen/Qwen2.5-3B", shapes.llama(2048, 36, 16, 2, 11008, **_TIED), 151936, 32768, 3_085_938_688),
+            "3b": hub("Qwen/Qwen2.5-3B", shapes.llama(2048, 36, 16, 2, 11008, **TIED), 151936, 32768, 3_085_938_688),
             "7b": hub("Qwen/Qwen2.5-7B", shapes.llama(3584, 28, 28, 4, 18944), 152064, 131072, 7_615_616_512),
-            "14b": hub("Qwen/Qwen2.5-14B", shapes.llama(5120, 48, 40, 8, 13824), 152064, 131072, 14_770_033_664),
-            "32b": hub("Qwen/Qwen2.5-32B", shapes.llama(5120, 64, 40, 8, 27648), 152064, 131072, 32_763_876_352),
-            "72b": hub("Qwen/Qwen2.5-72B", shapes.llama(8192, 80, 64, 8, 29568), 152064, 131072, 72_706_203_648),
+            "14b": hub("Qwen/Qwen2.5-14B", shapes.llama(5120, 48, 40, 8, 13824, **EPS), 152064, 131072, 14_770_033_664),
+            "32b": hub("Qwen/Qwen2.5-32B", shapes.llama(5120, 64, 40, 8, 27648, **EPS), 152064, 131072, 32_763_876_352),
+            "72b": hub("Qwen/Qwen2.5-72B", shapes.llama(8192, 80, 64, 8, 29568, **EPS), 152064, 131072, 72_706_203_648),
         },
         lora_targets=_LLAMA,
         licence="Apache-2.0 (3b: Qwen Research; 72b: Qwen License)",
@@ -257,10 +244,10 @@ _ROWS = (
         objective="causal",
         model_type="qwen3",
         sizes={
-            "tiny": tiny(shapes.llama(192, 4, 4, 2, 512, head_dim=48, **_TIED)),
-            "0.6b": hub("Qwen/Qwen3-0.6B", shapes.llama(1024, 28, 16, 8, 3072, **_TIED), 151936, 40960, 596_049_920),
-            "1.7b": hub("Qwen/Qwen3-1.7B", shapes.llama(2048, 28, 16, 8, 6144, **_TIED), 151936, 40960, 1_720_574_976),
-            "4b": hub("Qwen/Qwen3-4B", shapes.llama(2560, 36, 32, 8, 9728, **_TIED), 151936, 40960, 4_022_468_096),
+            "tiny": tiny(shapes.llama(192, 4, 4, 2, 512, head_dim=48, **TIED)),
+            "0.6b": hub("Qwen/Qwen3-0.6B", shapes.llama(1024, 28, 16, 8, 3072, **TIED), 151936, 40960, 596_049_920),
+            "1.7b": hub("Qwen/Qwen3-1.7B", shapes.llama(2048, 28, 16, 8, 6144, **TIED), 151936, 40960, 1_720_574_976),
+            "4b": hub("Qwen/Qwen3-4B", shapes.llama(2560, 36, 32, 8, 9728, **TIED), 151936, 40960, 4_022_468_096),
             "8b": hub("Qwen/Qwen3-8B", shapes.llama(4096, 36, 32, 8, 12288), 151936, 40960, 8_190_735_360),
             "14b": hub("Qwen/Qwen3-14B", shapes.llama(5120, 40, 40, 8, 17408), 151936, 40960, 14_768_307_200),
             "32b": hub("Qwen/Qwen3-32B", shapes.llama(5120, 64, 64, 8, 25600), 151936, 40960, 32_762_123_264),
@@ -277,13 +264,19 @@ _ROWS = (
         model_type="llama",
         sizes={
             "tiny": _TINY_LLAMA,
-            "8b": hub("meta-llama/Meta-Llama-3-8B", _LLAMA_3_8B, 128256, 8192, 8_030_261_248),
-            "70b": hub("meta-llama/Meta-Llama-3-70B", _LLAMA_3_70B, 128256, 8192, 70_553_706_496),
-            "3.1-8b": hub("meta-llama/Llama-3.1-8B", _LLAMA_3_8B | _LLAMA_3_1, 128256, 131072, 8_030_261_248),
-            "3.1-70b": hub("meta-llama/Llama-3.1-70B", _LLAMA_3_70B | _LLAMA_3_1, 128256, 131072, 70_553_706_496),
-            "3.1-405b": hub("meta-llama/Llama-3.1-405B", _LLAMA_405B | _LLAMA_3_1, 128256, 131072, 405_853_388_800),
-            "3.2-1b": hub("meta-llama/Llama-3.2-1B", _LLAMA_1B | _LLAMA_3_2, 128256, 131072, 1_235_814_400),
-            "3.2-3b": hub("meta-llama/Llama-3.2-3B", _LLAMA_3B | _LLAMA_3_2, 128256, 131072, 3_212_749_824),
+            "8b": hub("meta-llama/Meta-Llama-3-8B", shapes.LLAMA_3_8B, 128256, 8192, 8_030_261_248),
+            "70b": hub("meta-llama/Meta-Llama-3-70B", shapes.LLAMA_3_70B, 128256, 8192, 70_553_706_496),
+            "3.1-8b": hub(
+                "meta-llama/Llama-3.1-8B", shapes.LLAMA_3_8B | shapes.LLAMA_3_1, 128256, 131072, 8_030_261_248
+            ),
+            "3.1-70b": hub(
+                "meta-llama/Llama-3.1-70B", shapes.LLAMA_3_70B | shapes.LLAMA_3_1, 128256, 131072, 70_553_706_496
+            ),
+            "3.1-405b": hub(
+                "meta-llama/Llama-3.1-405B", shapes.LLAMA_405B | shapes.LLAMA_3_1, 128256, 131072, 405_853_388_800
+            ),
+            "3.2-1b": hub("meta-llama/Llama-3.2-1B", shapes.LLAMA_1B | shapes.LLAMA_3_2, 128256, 131072, 1_235_814_400),
+            "3.2-3b": hub("meta-llama/Llama-3.2-3B", shapes.LLAMA_3B | shapes.LLAMA_3_2, 128256, 131072, 3_212_749_824),
         },
         lora_targets=_LLAMA,
         licence="Meta Llama 3 Community License",
@@ -311,7 +304,7 @@ _ROWS = (
         licence="Apache-2.0",
         source="arXiv:2502.02737",
         chat="chatml",
-        shared={"rms_norm_eps": 1e-5, **_TIED, **shapes.rope(1e5)},
+        shared={"rms_norm_eps": 1e-5, **TIED, **shapes.rope(1e5)},
     ),
     Family(
         name="gemma",

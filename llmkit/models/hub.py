@@ -1,4 +1,4 @@
-"""Published models: fetched once, as safetensors, into the Hugging Face cache."""
+"""Published models: fetched once into the Hugging Face cache, as safetensors where they are to be had."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from huggingface_hub.errors import (
 
 from llmkit.errors import NotFoundError, StorageError, UnavailableError, UsageError
 
-# Weights as safetensors only, and no Python: what is not fetched cannot be run.
+# No Python: what is not fetched cannot be run. Pickled weights only where there are no others; `convert` reads them.
 _WANTED = ["*.safetensors", "*.safetensors.index.json", "*.json", "*.jinja", "*.model", "*.txt"]
+_PICKLED = ["pytorch_model*.bin"]
 _UNWANTED = ["*/*"]
 
 
@@ -33,7 +34,10 @@ def fetch(repository: str, *, revision: str | None = None) -> Path:
     """
     where = f"{repository}@{revision}" if revision else repository
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=_WANTED, ignore_patterns=_UNWANTED))
+        folder = _snapshot(repository, revision, _WANTED)
+        if not any(folder.glob("*.safetensors")) and (folder / "config.json").is_file():
+            folder = _snapshot(repository, revision, [*_WANTED, *_PICKLED])
+        return folder
     except HFValidationError as error:
         raise UsageError(
             f"'{repository}' is no Hub repository: {error}", mend="write it as organisation/name"
@@ -56,3 +60,7 @@ def fetch(repository: str, *, revision: str | None = None) -> Path:
         raise StorageError(
             f"the model could not be stored: {error}", where=where, mend="free space in, or move, HF_HOME"
         ) from error
+
+
+def _snapshot(repository: str, revision: str | None, wanted: list[str]) -> Path:
+    return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted, ignore_patterns=_UNWANTED))

@@ -40,6 +40,11 @@ class LoadedModel:
     objective: Objective
     context: int | None
 
+    def save(self, folder: Path) -> None:
+        """Write the model and its tokenizer as a folder that plain transformers loads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
 
 def load_model(
     folder: Path,
@@ -57,7 +62,8 @@ def load_model(
 
     Raises:
         NotFoundError: a folder, or a file that a model needs, is not there.
-        DataError: a file is damaged, or is not something this loads: weights only as `.bin`, an unknown architecture.
+        DataError: a file is damaged, or is nothing this loads: an unknown architecture, or weights only as `.bin`, of
+            which `llmkit.models.convert` makes safetensors.
     """
     config = read_config(folder)
     _check_weights(folder, "model.safetensors")
@@ -91,6 +97,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise DataError(
             f"the tokenizer cannot be read: {error}", where=str(folder), mend="fetch or make it again"
         ) from error
+
+
+def check_vocabulary(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> None:
+    """Raise DataError where the tokenizer has an id for which the model has no embedding."""
+    rows = int(config.get_text_config().vocab_size)
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if highest >= rows:
+        raise DataError(
+            f"the tokenizer does not fit the model: its ids go up to {highest}, and the model has an embedding for "
+            f"{rows} ids, the last of them {rows - 1}",
+            mend="use the model's own tokenizer (leave --tokenizer out), and a dataset for which it is the right one",
+        )
 
 
 def objective_of(config: PretrainedConfig, folder: Path) -> Objective:

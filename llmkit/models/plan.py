@@ -13,6 +13,7 @@ from transformers.pytorch_utils import Conv1D
 from llmkit.config.planning import PlanOptions
 from llmkit.errors import UsageError
 from llmkit.models.build import SpecialIds, new_config
+from llmkit.models.dimensions import overrides
 from llmkit.models.families import Objective, family, size_of
 from llmkit.models.fitting import Change, changes_that_fit, usable
 from llmkit.models.hardware import Hardware
@@ -118,17 +119,24 @@ class Plan:
 
 
 def subject_of(options: PlanOptions) -> Subject:
-    """The model of a family and size. Raises UsageError where there is none, or the samples are too long for it."""
+    """The model of a family and size, with the dimensions that are given.
+
+    Raises:
+        UsageError: no such family or size.
+        ConfigError: dimensions that do not fit together.
+    """
     row = family(options.family)
     size = size_of(row, options.size)
+    changed = overrides(options)
     config = new_config(
         options.family,
         options.size,
-        vocab_size=options.vocab_size or size.vocabulary,
+        vocab_size=options.architecture.vocab_size or size.vocabulary,
         ids=SpecialIds(eos=0, bos=0, pad=1, mask=2, cls=3, sep=4),
         sequence_length=size.context,
+        overrides=changed,
     )
-    return Subject(f"{options.family} {options.size}", config, row.objective, size.context)
+    return Subject(f"{options.family} {options.size}{', changed' * bool(changed)}", config, row.objective, size.context)
 
 
 def plan_training(options: PlanOptions, hardware: Hardware, subject: Subject | None = None) -> Plan:

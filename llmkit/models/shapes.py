@@ -96,3 +96,21 @@ def t5(width: int, layers: int, heads: int, head_width: int, feed_forward: int, 
 def rope(theta: float, kind: str = "default", **scaling: object) -> Shape:
     """Rotary position parameters as one configuration entry."""
     return {"rope_parameters": {"rope_type": kind, "rope_theta": theta, **scaling}}
+
+
+# Shapes that several families or sizes share.
+LLAMA_7B = llama(4096, 32, 32, 32, 11008)
+LLAMA_13B = llama(5120, 40, 40, 40, 13824)
+LLAMA_30B = llama(6656, 60, 52, 52, 17920)
+LLAMA_3_8B = dict(llama(4096, 32, 32, 8, 14336))
+LLAMA_3_70B = dict(llama(8192, 80, 64, 8, 28672))
+LLAMA_405B = dict(llama(16384, 126, 128, 8, 53248))
+LLAMA_1B = dict(llama(2048, 16, 32, 8, 8192))
+LLAMA_3B = dict(llama(3072, 28, 24, 8, 8192))
+TIED, EPS = {"tie_word_embeddings": True}, {"rms_norm_eps": 1e-5}
+LONG = {"sliding_window": None, **rope(1e6)}
+NEMO = llama(5120, 40, 32, 8, 14336, head_dim=128, **LONG)
+LARGE = llama(12288, 88, 96, 8, 28672, **LONG)
+WIDENED = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+LLAMA_3_1 = dict(rope(5e5, "llama3", factor=8.0, **WIDENED))
+LLAMA_3_2 = {**TIED, **rope(5e5, "llama3", factor=32.0, **WIDENED)}

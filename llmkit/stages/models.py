@@ -52,12 +52,17 @@ def sequence_limit(loaded: LoadedModel, wanted: int) -> int:
     Raises:
         UsageError: it is longer than the model's context.
     """
-    if loaded.context and wanted > loaded.context:
-        raise UsageError(
-            f"sequence length {wanted} is past the model's context of {loaded.context} tokens",
-            mend=f"use --sequence-length {loaded.context} or less, or a model that was trained on longer sequences",
-        )
+    check_context(loaded.context, wanted)
     return wanted or loaded.context or UNKNOWN_CONTEXT
+
+
+def check_context(context: int | None, wanted: int) -> None:
+    """Raise UsageError if a model with this context (None: any) cannot read sequences as long as is wanted."""
+    if context and wanted > context:
+        raise UsageError(
+            f"sequence length {wanted} is past the model's context of {context} tokens",
+            mend=f"use --sequence-length {context} or less, or a model that was trained on longer sequences",
+        )
 
 
 def find_tokenizer(ref: str, registry: Registry) -> Inputs:
@@ -73,6 +78,28 @@ def find_tokenizer(ref: str, registry: Registry) -> Inputs:
     if isinstance(parsed, EndpointRef):
         raise UsageError(f"{ref} does not hand out its tokenizer", mend="name one of the registry, a folder or the Hub")
     return find_model(ref, registry, role="tokenizer")
+
+
+def tokenizer_of(data: Artifact, registry: Registry) -> Artifact:
+    """The tokenizer that `preprocess` made together with a dataset, or was given for it.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    from llmkit.registry.shelf import find_input
+
+    for used in data.manifest.inputs:
+        if used.role == "tokenizer" and (found := find_input(registry.layout, used)) is not None:
+            return found
+    for ref in (*(data.manifest.completes or ()), f"{data.name}-tokenizer"):
+        try:
+            return registry.resolve(ref, "tokenizer")
+        except NotFoundError:
+            continue
+    raise NotFoundError(
+        f"the dataset {data.ref} has no tokenizer of its own",
+        mend="name one by --tokenizer, or make the dataset again without --tokenizer none",
+    )
 
 
 def require_schema(data: Artifact, schema: DataSchema) -> None:
@@ -138,18 +165,20 @@ def load(found: Inputs, role: str = "model", *, trainable: bool = False) -> Load
 
 
 def folder_of(raw: Raw) -> Path:
-    """The local folder of a model that is no artifact; from the Hub it is fetched."""
+    """The local folder of a model that is no artifact, fetched from the Hub and with pickled weights converted."""
     if isinstance(raw.value, EndpointRef):
         raise UsageError(
             f"{raw.ref} answers over the network; its weights are not here",
             mend="name a model of the registry or the Hub",
         )
+    from llmkit.models.convert import with_safetensors
+
     if isinstance(raw.value, HubRef):
         from llmkit.models.hub import fetch
 
-        return fetch(raw.value.repo, revision=raw.value.revision)
+        return with_safetensors(fetch(raw.value.repo, revision=raw.value.revision))
     folder: Path = raw.value
-    return folder
+    return with_safetensors(folder)
 
 
 def generator(found: Inputs, role: str = "model", *, device: str = "auto") -> LocalModel | EndpointModel:

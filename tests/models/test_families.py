@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
 from llmkit.errors import UsageError
 from llmkit.models.build import AUTO_CLASSES, SpecialIds, new_config
 from llmkit.models.families import FAMILIES, family, size_of
+from llmkit.models.published import PUBLISHED, Published
 
 SIZES = [(row.name, name) for row in FAMILIES.values() for name in row.sizes]
 IDS = SpecialIds(pad=1, eos=0, bos=0, mask=2, cls=3, sep=4)
@@ -30,54 +30,51 @@ def test_every_family_of_the_design_is_in_the_table():
     assert all(row.model_type in CONFIG_MAPPING_NAMES for row in FAMILIES.values())
 
 
-PUBLISHED = [(name, size) for name, size in SIZES if size != "tiny"]
-
-# What the papers call the sizes whose name is no figure, or that are far from it (arXiv numbers are in the table).
-STATED = {
-    ("bert", "base"): 110e6,
-    ("bert", "large"): 340e6,
-    ("t5", "small"): 60e6,
-    ("t5", "base"): 220e6,
-    ("t5", "large"): 770e6,
-    ("modernbert", "base"): 149e6,
-    ("modernbert", "large"): 395e6,
-    ("codegen", "2b"): 2.7e9,
-    ("codegen", "6b"): 6.1e9,
-    ("codegen", "16b"): 16.1e9,
-    ("opt", "350m"): 350e6,
-    ("gemma", "2b"): 2.5e9,
-    ("gemma", "7b"): 8.5e9,
-    ("t5", "3b"): 2.8e9,
-    ("qwen2", "7b"): 7.61e9,
-    ("qwen2", "14b"): 14.7e9,
-    ("qwen3", "14b"): 14.8e9,
-    ("llama3", "3.2-1b"): 1.23e9,
-    ("llama3", "3.2-3b"): 3.21e9,
-    ("vicuna", "33b"): 32.5e9,
-    ("llama", "1-30b"): 32.5e9,
-}
-# CodeGen's 6.1B counts fewer layers than its configuration has; OPT and T5 round generously.
-ROUNDING = {("codegen", "6b"): 0.16, ("opt", "350m"): 0.06, ("t5", "large"): 0.05}
+SIZES_OF_OTHERS = [(name, size) for name, size in SIZES if size != "tiny"]
 
 
-@pytest.mark.parametrize(("name", "size"), PUBLISHED)
-def test_a_published_size_has_exactly_the_parameters_of_its_published_configuration(name, size):
-    published = FAMILIES[name].sizes[size]
-    assert parameters(name, size) == published.parameters
-    assert published.source.startswith("https://")
+def test_every_size_but_our_own_has_its_records():
+    assert {(name, size) for name, sizes in PUBLISHED.items() for size in sizes} == set(SIZES_OF_OTHERS)
+    for name, size in SIZES_OF_OTHERS:
+        record = PUBLISHED[name][size]
+        assert all(
+            source.startswith("https://")
+            for source in (FAMILIES[name].sizes[size].source, record.printed, record.shape)
+        )
 
 
-@pytest.mark.parametrize(("name", "size"), PUBLISHED)
-def test_a_published_size_is_as_large_as_its_publishers_say(name, size):
-    stated = STATED.get((name, size)) or figure(size)
-    assert FAMILIES[name].sizes[size].parameters == pytest.approx(stated, rel=ROUNDING.get((name, size), 0.045))
+@pytest.mark.parametrize(("name", "size"), SIZES_OF_OTHERS)
+def test_a_published_size_has_the_parameters_that_its_publishers_print(name, size):
+    built, record = parameters(name, size), PUBLISHED[name][size]
+    assert built == FAMILIES[name].sizes[size].parameters
+    least, past = record.bounds
+    assert (least <= built < past) == (not record.differs)
 
 
-def figure(size):
-    """`3.1-405b` -> 405e9, `1b7` -> 1.7e9."""
-    match = re.fullmatch(r"(?:.*-)?(\d+(?:\.\d+)?)([bm])(\d?)", size)
-    number = float(f"{match[1]}.{match[3]}") if match[3] else float(match[1])
-    return number * {"b": 1e9, "m": 1e6}[match[2]]
+def test_the_counts_that_are_printed_to_the_last_digit_agree():
+    # Gemma's paper (table 2) has 256,128 rows in the embedding, and the published files have 256,000.
+    for size, without_embedding, width in (("2b", 1_981_884_416, 2048), ("7b", 7_751_248_896, 3072)):
+        assert parameters("gemma", size) == without_embedding + 256_000 * width
+    # Falcon's files have the output layer beside the embedding that it is.
+    assert parameters("falcon", "180b") + 65024 * 14848 == 179_522_565_120
+    # T5 is said to have 770 million with the embedding counted for encoder and decoder.
+    assert parameters("t5", "large") + 32128 * 1024 == 770_567_168
+    assert parameters("bloom", "176b") == 176_247_271_424
+    assert parameters("qwen2", "32b") == 32_763_876_352
+
+
+@pytest.mark.parametrize(
+    ("figure", "least", "past"),
+    [
+        ("1.23B", 1.225e9, 1.24e9),
+        ("175B", 174.5e9, 176e9),
+        ("340M", 335e6, 350e6),
+        ("13.0B", 12.95e9, 13.1e9),
+        ("559,214,592", 559_214_591.5, 559_214_593),
+    ],
+)
+def test_a_printed_figure_is_as_exact_as_its_last_digit(figure, least, past):
+    assert Published(figure, "", "").bounds == pytest.approx((least, past), rel=1e-12)
 
 
 def test_every_size_that_the_project_promises_is_there():
@@ -93,7 +90,7 @@ def test_every_family_has_a_tiny_size_of_one_to_six_million_parameters(name):
 
 def test_the_table_is_read_without_torch_or_transformers():
     code = (
-        "import sys; import llmkit.models.families, llmkit.models.templates; "
+        "import sys; import llmkit.models.dimensions, llmkit.models.published, llmkit.models.templates; "
         "sys.exit(bool({'torch', 'transformers', 'numpy'} & sys.modules.keys()))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
