@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 
 import pytest
@@ -53,7 +52,7 @@ def test_pickled_weights_are_converted_once_and_are_the_same(shards, published, 
     assert torch.equal(logits_of(plain, IDS), logits_of(loaded.model, IDS))
     monkeypatch.setattr("llmkit.models.convert.subprocess.run", None)  # the second time reads nothing
     assert with_safetensors(folder, tmp_path / "cache") == made
-    assert os.listdir(tmp_path / "cache") == [made.name]
+    assert list((tmp_path / "cache").iterdir()) == [made]
 
 
 def test_a_tied_output_layer_survives(published, tmp_path):
@@ -98,7 +97,7 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(published, tmp
             with_safetensors(folder, tmp_path / "cache")
         assert "safetensors" in caught.value.mend
     assert not (tmp_path / "ran").exists()
-    assert os.listdir(tmp_path / "cache") == []
+    assert not list((tmp_path / "cache").iterdir())
 
 
 def test_a_truncated_pickle_is_bad_data(published, tmp_path):
