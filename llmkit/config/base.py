@@ -65,9 +65,16 @@ def option(
     **constraints: Any,
 ) -> Any:
     """Field of a `Config` with its help text, `Traits`, and pydantic constraints (`ge`, `le`, `min_length`, ...)."""
-    field = cast(FieldInfo, Field(default, description=help, **constraints))
+    schema = _or_written_out if commas else None
+    field = cast(FieldInfo, Field(default, description=help, json_schema_extra=schema, **constraints))
     field.metadata.append(Traits(argument, keyed, command_line_only, short, commas))
     return field
+
+
+def _or_written_out(schema: dict[str, Any]) -> None:
+    """In recipes, what commas separate may be a list, one value, or a text with commas."""
+    several = {key: schema.pop(key) for key in ("type", "items", "minItems") if key in schema}
+    schema["anyOf"] = [several, several["items"], {"type": "string"}]
 
 
 @dataclass(frozen=True)

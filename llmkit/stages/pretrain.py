@@ -11,7 +11,6 @@ from pydantic import model_validator
 
 from llmkit.config.base import changed, option
 from llmkit.config.sections import FamilyOptions, TrainOptions
-from llmkit.errors import NotFoundError
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
@@ -27,7 +26,6 @@ from llmkit.stages.training import LOG, Summary, View, curve, follow, samples
 
 if TYPE_CHECKING:
     from llmkit.models.load import LoadedModel
-    from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
 
 DEFAULT_STEPS = 300
@@ -87,7 +85,7 @@ def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
         models.require_schema(data, "text")
     found = found.joined(find_start(cfg, registry))
     if not cfg.tokenizer and not cfg.init:
-        found = found.joined(Inputs({"tokenizer": _partner(found.artifacts["data"], registry)}))
+        found = found.joined(Inputs({"tokenizer": models.tokenizer_of(found.artifacts["data"], registry)}))
     return found
 
 
@@ -196,19 +194,6 @@ def _name(cfg: PretrainConfig, found: Inputs) -> str:
 def _role(number: int) -> str:
     """The role of a dataset among the inputs: `data`, `data-2`, ..."""
     return f"data-{number + 1}" if number else "data"
-
-
-def _partner(data: Artifact, registry: Registry) -> Artifact:
-    """The tokenizer that `preprocess` published together with the dataset."""
-    for ref in (*(data.manifest.completes or ()), f"{data.name}-tokenizer"):
-        try:
-            return registry.resolve(ref, "tokenizer")
-        except NotFoundError:
-            continue
-    raise NotFoundError(
-        f"the dataset {data.ref} has no tokenizer of its own",
-        mend="name one by --tokenizer, or make the dataset again without --tokenizer none",
-    )
 
 
 def _sample(loaded: LoadedModel, prompt: str, seed: int) -> str:
