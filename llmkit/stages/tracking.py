@@ -56,7 +56,8 @@ def tracked(
 ) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
     """What takes the figures of a step, until the block ends; it does nothing in other processes than the main one.
 
-    The trackers open with the first figures they are given: the run's Accelerator must be there before them.
+    The trackers open when they are first told of a step, the one the run begins with: its Accelerator must be there
+    before them, and it should not have trained before a tracker says that it cannot.
 
     Raises:
         UnavailableError: a tracker cannot begin.
@@ -70,7 +71,7 @@ def tracked(
 
     def log(step: int, figures: Mapping[str, float]) -> None:
         if not open_:
-            run = Run(named["project"], named["run"], Path(named["folder"]), flat(cfg), max(0, step - 1))
+            run = Run(named["project"], named["run"], Path(named["folder"]), flat(cfg), step)
             open_.append(Trackers(cfg.track, run))
         open_[0].log(step, figures)
         for name in open_[0].failed.keys() - told:

@@ -173,25 +173,23 @@ def follow(
     summary.measure = view.utilisation(first.choices)
     reporter.info(_where(summary), style="dim")
     _speak(first, summary, reporter)
-    yield first, summary
     total, unit = (1.0, "") if steps >= NOMINAL else (float(steps), "steps")
     done = first.progress * total
     main = World.current().is_main
-    with (
-        view.tracking as track,
-        _Log(log if main else None) as file,
-        reporter.progress("training", total, unit=unit, done=done) as bar,
-    ):
-        for record in records:
-            summary.take(record)
-            _speak(record, summary, reporter)
-            # A time budget ends before the last step: the bar follows the share of the run that is over.
-            position = record.progress * total
-            bar.advance(position - done, **_facts(record, summary, timed=not unit))
-            done = position
-            file.write(_row(record))
-            track(record.step, _figures(record, summary))
-            yield record, summary
+    with view.tracking as track, _Log(log if main else None) as file:
+        track(first.step, _figures(first, summary))
+        yield first, summary
+        with reporter.progress("training", total, unit=unit, done=done) as bar:
+            for record in records:
+                summary.take(record)
+                _speak(record, summary, reporter)
+                # A time budget ends before the last step: the bar follows the share of the run that is over.
+                position = record.progress * total
+                bar.advance(position - done, **_facts(record, summary, timed=not unit))
+                done = position
+                file.write(_row(record))
+                track(record.step, _figures(record, summary))
+                yield record, summary
     if main:
         summary.settle(read_log(log))
 
@@ -281,14 +279,13 @@ def _facts(record: StepRecord, summary: Summary, *, timed: bool) -> dict[str, ob
 
 def _figures(record: StepRecord, summary: Summary) -> dict[str, float]:
     """What trackers are told of a step."""
-    found = {
-        "train/loss": record.loss or 0.0,
-        "train/lr": record.lr,
-        "train/grad_norm": record.grad_norm,
-        "train/tokens_per_second": record.positions / record.seconds if record.seconds else 0.0,
-    }
-    if summary.measure is not None:
-        found["train/mfu"] = summary.measure.mfu(found["train/tokens_per_second"])
+    found: dict[str, float] = {}
+    if record.loss is not None:
+        rate = record.positions / record.seconds if record.seconds else 0.0
+        found |= {"train/loss": record.loss, "train/lr": record.lr, "train/grad_norm": record.grad_norm}
+        found["train/tokens_per_second"] = rate
+        if summary.measure is not None:
+            found["train/mfu"] = summary.measure.mfu(rate)
     if record.evaluation is not None:
         last = summary.evaluations[-1]
         found |= {"held_out/loss": last["loss"], "held_out/perplexity": perplexity(last["loss"])}
