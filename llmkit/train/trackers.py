@@ -133,8 +133,11 @@ def _started(name: Tracker, run: Run) -> Any:
     else:
         tracker = _mlflow(run)
     tracker.start()
+    known = run.folder / "mlflow" / f"{run.name}.id"
+    if name == "mlflow" and known.exists():
+        return tracker  # its options stay as they were first said; it refuses to have them changed
     if name == "mlflow":
-        (run.folder / "mlflow" / f"{run.name}.id").write_text(tracker.tracker.info.run_id, encoding="utf-8")
+        known.write_text(tracker.tracker.info.run_id, encoding="utf-8")
     tracker.store_init_configuration(dict(run.config))
     return tracker
 
