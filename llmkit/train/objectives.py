@@ -7,6 +7,7 @@ handed, so a sample of an epoch is the same row on every machine and after every
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -256,12 +257,16 @@ def _composition(total: int, parts: int, random: np.random.Generator) -> list[in
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What must be known of each id to mask whole words; three boolean arrays of the vocabulary's size."""
+    """What must be known of each id to mask whole words; boolean arrays of the vocabulary's size."""
 
     special: NDArray[np.bool_]
     begins_inside: NDArray[np.bool_] = field(repr=False)
-    """The token's text begins as the middle of a word does: with a letter, a digit or part of a character."""
+    """The token's text begins as the middle of a word can: with a letter, a digit, a mark or an underscore."""
     ends_inside: NDArray[np.bool_] = field(repr=False)
+    continues: NDArray[np.bool_] = field(repr=False)
+    """The token goes on with what the one before it began: a word, as WordPiece marks it, or a character's bytes."""
+    within: NDArray[np.bool_] = field(repr=False)
+    """The token is nothing but later bytes of a character, whose kind the token that began it knows."""
 
     @classmethod
     def of(cls, tokenizer: Any) -> Vocabulary:
@@ -270,29 +275,76 @@ class Vocabulary:
         special[tokenizer.all_special_ids] = True
         tokens = [str(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))]
         if type(tokenizer.backend_tokenizer.model).__name__ == "WordPiece":  # it marks what continues a word itself
-            inside = np.array([token.startswith("##") for token in tokens])
-            ends = np.ones_like(inside)
-        else:
-            texts = [_written(tokenizer, id_, token) for id_, token in enumerate(tokens)]
-            inside = np.array([bool(text) and _is_inside(text[0]) for text in texts])
-            ends = np.array([bool(text) and _is_inside(text[-1]) for text in texts])
-        return cls(special, inside & ~special, ends & ~special)
+            marked = np.array([token.startswith("##") for token in tokens])
+            none = np.zeros_like(special)
+            return cls(special, none, none, marked & ~special, none)
+        edges = [_edges(tokenizer, id_, token) for id_, token in enumerate(tokens)]
+        begins = np.array([_inside(first) for first, _ in edges])
+        ends = np.array([_inside(last) for _, last in edges])
+        continues, within = (np.array([edge[at] == _GOES_ON for edge in edges]) for at in (0, 1))
+        return cls(special, begins & ~special, ends & ~special, continues & ~special, within & ~special)
 
     def starts_word(self, ids: IntArray) -> NDArray[np.bool_]:
         """For each token whether a word starts with it; anything but a letter, digit or underscore stands alone."""
         starts = np.ones(len(ids), dtype=bool)
-        starts[1:] = ~(self.begins_inside[ids[1:]] & self.ends_inside[ids[:-1]])
+        began = np.maximum.accumulate(np.where(self.within[ids], 0, np.arange(len(ids))))
+        joined = self.begins_inside[ids[1:]] & self.ends_inside[ids[began[:-1]]]
+        starts[1:] = ~(joined | self.continues[ids[1:]] & ~self.special[ids[:-1]])
         return starts
 
 
-def _written(tokenizer: Any, id_: int, token: str) -> str:
-    # SentencePiece marks what begins a word, and decoding a lone token drops the mark.
-    return " " + token[1:] if token.startswith("▁") else str(tokenizer.decode([id_]))
+_GOES_ON = "\ufdd0"
+"""Stands for bytes that end a character begun in an earlier token; a code point that is no character."""
+_BYTES = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+_OTHERS = [byte for byte in range(256) if byte not in _BYTES]
+_OF_LETTER = {chr(byte): byte for byte in _BYTES} | {chr(0x100 + at): byte for at, byte in enumerate(_OTHERS)}
+"""The letters that byte-level tokenizers write bytes with (GPT-2's `bytes_to_unicode`) -> the byte."""
+_BYTE_TOKEN = re.compile(r"<0x([0-9A-F]{2})>")
 
 
-def _is_inside(character: str) -> bool:
-    # Scripts written without spaces have no such words: there each token stands alone. U+FFFD is part of a character
-    # whose other bytes are in the neighbouring tokens.
+def _edges(tokenizer: Any, id_: int, token: str) -> tuple[str, str]:
+    """The first and the last character of a token's text, "" where it has none.
+
+    Of a character that the token holds only in part, one of its kind stands there, or `_GOES_ON` for its rest.
+    """
+    if token.startswith("▁"):  # SentencePiece marks what begins a word, and decoding a lone token drops the mark
+        return " ", token[-1]
+    text = str(tokenizer.decode([id_]))
+    raw = _bytes_of(token) if "\ufffd" in text else b""
+    if not raw:
+        return text[:1], text[-1:]
+    leads = [at for at, byte in enumerate(raw) if not 0x80 <= byte < 0xC0]
+    if not leads:
+        return _GOES_ON, _GOES_ON
+    first = _GOES_ON if leads[0] else _beginning_of(raw[: (*leads, len(raw))[1]])
+    return first, _beginning_of(raw[leads[-1] :])
+
+
+def _bytes_of(token: str) -> bytes:
+    """The bytes that a token stands for, in a byte-level vocabulary or as SentencePiece's fall-back; else none."""
+    fallback = _BYTE_TOKEN.fullmatch(token)
+    if fallback:
+        return bytes([int(fallback[1], 16)])
+    return bytes(_OF_LETTER[letter] for letter in token) if all(letter in _OF_LETTER for letter in token) else b""
+
+
+def _beginning_of(raw: bytes) -> str:
+    """The character of these bytes; where some are missing, one of the kind that the first of them most likely begins.
+
+    0xC2 and 0xE2 begin signs, 0xE3 to 0xE9 Chinese and Japanese, 0xEF their full-width forms, 0xF0 emoji; the others
+    letters of scripts that are written with spaces (and a few without, such as Thai, whose torn words so grow longer).
+    """
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return "-" if raw[0] in (0xC2, 0xE2, *range(0xE3, 0xEA)) or raw[0] >= 0xEF else "a"
+
+
+def _inside(character: str) -> bool:
+    # Scripts written without spaces have no such words: there each token stands alone.
+    if not character or character == _GOES_ON:
+        return False
     code = ord(character)
-    spaceless = 0x0E00 <= code <= 0x0EFF or 0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF or code >= 0x20000
-    return character == "�" or (not spaceless and (character.isalnum() or character == "_"))
+    if 0x0E00 <= code <= 0x0EFF or 0x3040 <= code <= 0x30FF or 0x3400 <= code <= 0x9FFF or code >= 0x20000:
+        return False
+    return character.isalnum() or character == "_" or unicodedata.category(character).startswith("M")
