@@ -29,7 +29,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.config.sections import LoraOptions
 from llmkit.errors import UnavailableError
+from llmkit.models.activations import use_kernels
 from llmkit.models.adapters import attach
+from llmkit.models.attention import short_attention
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Objective
 from llmkit.models.heads import LOGITS_AT_ONCE_ELSEWHERE, head_as_loss
@@ -54,7 +56,7 @@ class Pass:
         autocast: matrix products in bfloat16, with copies of the weights.
         checkpointing: blocks are computed again in the backward pass.
         logits_at_once: logits that are computed together; see `llmkit.models.heads`.
-        fused_dropout: attention's kernel drops by itself, as on GPUs; a CPU's would keep the matrix of attention.
+        fused_dropout: attention's kernel drops by itself, as on GPUs; False: it is computed as training on a CPU does.
         lora: an adapter that alone is trained.
     """
 
@@ -151,6 +153,7 @@ def built(config: PretrainedConfig, objective: Objective, work: Pass) -> nn.Modu
     dtype = torch.bfloat16 if work.weights == "bf16" else torch.float32
     with torch.device("meta"):
         model: PreTrainedModel = AUTO_CLASSES[objective].from_config(changed, dtype=dtype)
+        use_kernels(model)
         if work.checkpointing:
             # Without the random state, which tensors without data cannot have; its few kilobytes are no matter.
             given = {"use_reentrant": False, "preserve_rng_state": False}
@@ -209,14 +212,17 @@ def traced(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
 
 @contextmanager
 def _attention(fused_dropout: bool) -> Iterator[None]:
-    """While open, attention has the memory of a kernel that does (or does not) draw its dropout itself."""
+    """While open, attention has the memory of a GPU's kernel, which draws its own dropout, or of a CPU's training."""
+    if not fused_dropout:
+        with short_attention():
+            yield
+        return
     plain = functional.scaled_dot_product_attention
 
     def undropped(*args: Any, **kwargs: Any) -> Tensor:
         return plain(*args, **{**kwargs, "dropout_p": 0.0})
 
-    if fused_dropout:
-        functional.scaled_dot_product_attention = undropped
+    functional.scaled_dot_product_attention = undropped
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError, DataError, RunError
+from llmkit.models.activations import use_kernels
 from llmkit.train import checkpoint as checkpoints
 from llmkit.train.evaluation import HeldOut
 from llmkit.train.interrupt import SIGNALS, HeldSignals
@@ -30,7 +31,7 @@ from llmkit.train.precision import autocast, wide
 from llmkit.train.records import Evaluation, StepRecord
 from llmkit.train.samples import Samples, random_source, samples_of_step, shares
 from llmkit.train.schedule import multiplier
-from llmkit.train.setup import Workload, accelerator_for, choose, compile_blocks
+from llmkit.train.setup import Workload, accelerator_for, choose, compile_blocks, seed_device
 from llmkit.train.watch import LossWatch, best_of, stalled
 
 
@@ -104,6 +105,7 @@ class _Run:
         if found:
             self._resume(found, bare_optimizer)
         self._bare_optimizer = bare_optimizer
+        use_kernels(model)
         if self.choices.compiled:
             compile_blocks(model)
         self._model, self._optimizer = self.accelerator.prepare(model, bare_optimizer)
@@ -175,7 +177,7 @@ class _Run:
         options = self._options
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         # Seeded anew for each step, dropout needs no stored state, and nothing a caller draws in between disturbs it.
-        torch.manual_seed(int(random_source(options.seed, "step", self._step, rank).integers(2**63)))
+        seed_device(device, int(random_source(options.seed, "step", self._step, rank).integers(2**63)))
         chosen = samples_of_step(self._samples, self._step, options.batch_size, options.samples or None)
         mine = shares(chosen, self._micro, rank, world)
         sums = torch.zeros(4 + len(SIGNALS), dtype=wide(device), device=device)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import median
 from typing import Literal
@@ -11,6 +13,7 @@ from typing import Literal
 import torch
 
 from llmkit.errors import UnavailableError, UsageError
+from llmkit.models.attention import short_attention
 
 Precision = Literal["fp32", "bf16"]
 
@@ -105,9 +108,11 @@ def threads_for(processes: int) -> int:
     return max(1, cores // processes)
 
 
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Matrix products in bfloat16, where that is the precision."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+@contextmanager
+def autocast(device: torch.device, precision: str) -> Iterator[None]:
+    """Matrix products in bfloat16, where that is the precision; attention as the device is fastest at it."""
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"), short_attention():
+        yield
 
 
 def wide(device: torch.device) -> torch.dtype:
