@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
+from transformers import AutoTokenizer
 
 from llmkit.config.sections import LoraOptions, TrainOptions
+from llmkit.evaluation.kinds.loss import LossItem, evaluate_loss
+from llmkit.evaluation.kinds.perplexity import TextItem, evaluate_perplexity
+from llmkit.generation.local import LocalModel
+from llmkit.generation.sampling import Sampling
+from llmkit.generation.scoring import completion_nll, encode_text, fill_mask, loglikelihood
 from llmkit.models.adapters import attach
-from llmkit.models.build import AUTO_CLASSES
+from llmkit.models.build import AUTO_CLASSES, SpecialIds, new_model
 from llmkit.models.families import FAMILIES
+from llmkit.models.load import LoadedModel
 from llmkit.train.batches import Windows
+from llmkit.train.evaluation import evaluate
 from llmkit.train.examples import render_pair
 from llmkit.train.loop import train
 from llmkit.train.losses import token_loss
@@ -46,22 +56,85 @@ def windows(tokens, objective_for):
     return lambda name: Windows(tokens, objective_for(FAMILIES[name].objective, LENGTH), seed=1)
 
 
+TEXT = "def parse_args(self):\n    return self.parser.parse_args()\n"
+
+
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_family_trains_with_its_own_objective_and_survives_saving(name, build, windows, tmp_path):
-    model, samples = build(name), windows(name)
+def test_a_tiny_model_is_trained_saved_read_by_plain_transformers_asked_and_evaluated(
+    name, tokenizer, windows, tmp_path
+):
+    row, samples = FAMILIES[name], windows(name)
+    model = new_tiny(name, tokenizer)
     held_out = samples.batch([Sample(9, number) for number in range(16)], 16)
-    with torch.no_grad():
-        before = token_loss(model, held_out)[0]
-    steps = 24 if name == "modernbert" else 12
-    list(train(model, samples, TrainOptions(steps=steps, batch_size=8, lr=1e-2, warmup=0.2, precision="fp32")))
+    before, measured = loss_of(model, held_out), evaluated(LocalModel(model, tokenizer, row.objective), samples)
+    options = TrainOptions(steps=16, batch_size=8, lr=3e-3, warmup=0.2, precision="fp32")
+    records = list(train(model, samples, options))
+    losses = [record.loss for record in records if record.loss is not None]
+    assert sum(losses[-3:]) / 3 < sum(losses[:3]) / 3
     model.eval()
-    with torch.no_grad():
-        after = token_loss(model, held_out)[0]
-        assert after < 0.95 * before
-        model.save_pretrained(tmp_path)
-        again = AUTO_CLASSES[FAMILIES[name].objective].from_pretrained(tmp_path)
-        assert torch.equal(again(**held_out.inputs).logits, model(**held_out.inputs).logits)
+    assert loss_of(model, held_out) < 0.95 * before
+    LoadedModel(model, tokenizer, row, row.objective, LENGTH).save(tmp_path)
     assert [path.name for path in tmp_path.glob("model*")] == ["model.safetensors"]
+    again = AUTO_CLASSES[row.objective].from_pretrained(tmp_path)
+    with torch.no_grad():  # training may compute an activation by another kernel, equal up to rounding
+        torch.testing.assert_close(again(**held_out.inputs).logits, model(**held_out.inputs).logits)
+    for key, weight in model.state_dict().items():
+        assert torch.equal(again.state_dict()[key], weight)
+    plain = AutoTokenizer.from_pretrained(tmp_path)
+    assert plain(TEXT)["input_ids"] == tokenizer(TEXT)["input_ids"]
+    local = LocalModel(again.eval(), plain, row.objective)
+    asked(local)
+    assert evaluated(local, samples) < measured
+
+
+def new_tiny(name, tokenizer):
+    return new_model(
+        name, "tiny", vocab_size=len(tokenizer), ids=SpecialIds.of(tokenizer), sequence_length=LENGTH, seed=0
+    )
+
+
+def loss_of(model, batch):
+    with torch.no_grad():
+        return float(token_loss(model.eval(), batch)[0])
+
+
+def asked(local):
+    """The model writes on, or fills a gap, and plain transformers says the same."""
+    if local.objective == "masked":
+        text = f"def {local.tokenizer.mask_token}(self):"
+        fills = fill_mask(local, text, k=3)[0]
+        ids = local.tokenizer(text, return_tensors="pt")["input_ids"]
+        at = int((ids[0] == local.tokenizer.mask_token_id).nonzero())
+        with torch.no_grad():
+            best = torch.softmax(local.model(input_ids=ids).logits[0, at], -1).topk(3)
+        assert [fill.text for fill in fills] == [local.tokenizer.decode([i]).strip() for i in best.indices.tolist()]
+        assert [fill.probability for fill in fills] == pytest.approx(best.values.tolist(), rel=1e-4)
+        return
+    prompt = TEXT if local.objective == "causal" else "def parse_args(<extra_id_0>):"
+    said = local.generate(prompt, Sampling(max_tokens=8, temperature=0.0))
+    ids = torch.tensor([local.encode(prompt)])
+    theirs = local.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, do_sample=False)[0]
+    new = theirs[len(ids[0]) :] if local.objective == "causal" else theirs[1:]
+    assert said.text == local.tokenizer.decode(new, skip_special_tokens=True)
+
+
+def evaluated(local, samples):
+    """Bits per byte of a text by the evaluation's own code; of a masked model the loss of what is hidden from it."""
+    if local.objective == "masked":
+        total, positions = evaluate(local.model, samples, batch_size=16, limit=64)
+        return total / positions
+    if local.objective == "seq2seq":
+        encoder, answer = local.encode("def parse_args(<extra_id_0>):"), local.encode("<extra_id_0>self")
+        item = LossItem("one", "def parse_args():", "self", encoder, answer)
+        result = evaluate_loss("gap", [item], lambda pairs: completion_nll(local, pairs))
+    else:
+        items = [TextItem("one", TEXT, encode_text(local, TEXT))]
+        result = evaluate_perplexity(
+            "text", items, lambda pairs: loglikelihood(local, pairs), prefix=local.prefix_id, length=LENGTH
+        )
+    value = result.metrics["bits_per_byte"].value
+    assert math.isfinite(value)
+    return value
 
 
 @pytest.mark.parametrize("name", FAMILIES)
