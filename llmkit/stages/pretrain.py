@@ -18,7 +18,7 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfi
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.pretraining_data import job_paths, open_data
 from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
-from llmkit.stages.sampling import speaking
+from llmkit.stages.sampling import kept, speaking
 from llmkit.stages.starting import check_options, check_start, find_start, starting_model
 from llmkit.stages.tokens import tokens_of
 from llmkit.stages.tracking import TrackOptions, announce, tracked
@@ -91,6 +91,7 @@ def inputs(cfg: PretrainConfig, registry: Registry) -> Inputs:
 
 def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     """Encode if nobody has, train (in as many processes as asked for), and hand the model over."""
+    from llmkit.stages.model_card import Finished, write_card
     from llmkit.stages.training_report import write_report
 
     announce(cfg, _name(cfg, found), ctx)
@@ -106,6 +107,7 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
     payload = {key: summary[key] for key in PAYLOAD}
     made = Made("model", ctx.work / "model")
     write_report(made.directory, ctx.work / LOG, f"Model {_name(cfg, found)}", summary, changed(cfg))
+    write_card(made.directory, Finished("pretrain", _name(cfg, found), cfg, found, summary))
     return Outcome([made], summary["metrics"], payload, summary["resumed_from"] or None, summary["device"])
 
 
@@ -163,8 +165,8 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
         tracked(cfg, job, reporter),
     )
     for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG, view):
-        if record.step == 0:
-            shown["before"] = _sample(loaded, prompt, cfg.seed)
+        if record.resumed_from is not None:
+            shown["before"] = kept(job.work / "before.json", partial(_sample, loaded, prompt, cfg.seed))
         elif cfg.sample_every and record.step % cfg.sample_every == 0:
             reporter.info(f"step {record.step:,}: {' '.join(_sample(loaded, prompt, cfg.seed).split())}", style="dim")
         summary = latest

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from llmkit.generation.local import LocalModel
     from llmkit.models.load import LoadedModel
+
+T = TypeVar("T")
+
+
+def kept(file: Path, make: Callable[[], T]) -> T:
+    """What `make` gives, JSON-ready; after an interruption, what it gave when the run began.
+
+    So a resumed run shows the model as it was before training, and what it publishes is what it would have been.
+    """
+    if file.exists():
+        found: T = json.loads(file.read_text(encoding="utf-8"))
+        return found
+    made = make()
+    partial = file.with_name(f"{file.name}.{os.getpid()}")
+    partial.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
+    partial.replace(file)
+    return made
 
 
 @contextmanager

@@ -66,7 +66,7 @@ class Summary:
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     loss: float | None = None
-    tokens: int = 0
+    trained_tokens: int = 0
     positions: int = 0
     seconds: float = 0.0
     resumed_from: int = 0
@@ -85,7 +85,7 @@ class Summary:
             self.loss = smooth
             self.history.add(smooth)
             self._latest.append((record.positions, record.seconds))
-        self.tokens += record.tokens
+        self.trained_tokens += record.tokens
         self.positions += record.positions
         self.seconds += record.seconds
         self.best = record.best
@@ -101,6 +101,7 @@ class Summary:
         """Add what the log of the whole run says, so that a run that was interrupted ends with the same facts."""
         if rows:
             self.loss = smoothed([(row["step"], row["loss"]) for row in rows])[-1][1]
+            self.trained_tokens = sum(row["tokens"] for row in rows)
         before = 0
         for evaluation in self.evaluations:
             step = evaluation["step"]
@@ -126,7 +127,7 @@ class Summary:
         Args:
             published: the step whose weights are published; held-out figures are theirs.
         """
-        found: dict[str, float] = {"steps": self.steps}
+        found: dict[str, float] = {"steps": self.steps, "trained_tokens": self.trained_tokens}
         if self.loss is not None:
             found["train_loss"] = self.loss
         if self.evaluations:
