@@ -108,7 +108,8 @@ class _Meter:
         if not self.unit:
             return share(min(self.done, self.total), self.total) if self.total else number(round(self.done))
         if self.total:
-            return f"{self._amount(self.done).removesuffix(self.unit).rstrip()} of {self._amount(self.total)}"
+            done = self._amount(self.done) if self.unit == BYTES else number(round(self.done))
+            return f"{done} of {self._amount(self.total)}"
         return self._amount(self.done)
 
     def left(self) -> str:

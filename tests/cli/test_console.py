@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
+from rich.segment import Segment
 
 from llmkit.cli import console as module
 from llmkit.cli.console import PlainReporter, RichReporter, make_reporter
 from llmkit.reporting.blocks import Quote
-from llmkit.reporting.reporter import Silent
+from llmkit.reporting.reporter import Silent, Trend
 
 
 def plain() -> tuple[PlainReporter, io.StringIO]:
@@ -54,6 +56,49 @@ def test_a_terminal_keeps_one_line_of_a_finished_bar() -> None:
     with reporter.progress("Embedding [x]", 10, unit="chunks") as bar:
         bar.advance(10)
     assert "✓ Embedding [x]: 10 chunks" in out.getvalue()
+
+
+@pytest.mark.parametrize("width", [40, 80, 120, 200])
+def test_a_bar_is_never_wider_than_the_terminal(width: int) -> None:
+    console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    meter = module._Meter("training", 100_000, "steps", 0)
+    with module._Live(meter, console) as live:
+        bar = module._RichBar(live, meter)
+        meter.started -= 3600
+        bar.advance(12_345, loss=Trend([4.0, 3.0, 2.0]), **{"held-out": "2.100", "tokens/s": 123_456, "MFU": "41%"})
+        shown = [text(line).rstrip() for line in console.render_lines(live.get_renderable(), pad=False)]
+    assert all(cell_len(line) <= width for line in shown)
+    assert any("12,345 of 100,000 steps" in line for line in shown)
+    assert any("loss 2.000 █▅▁" in line for line in shown) or width < 80
+
+
+def text(segments: list[Segment]) -> str:
+    return "".join(segment.text for segment in segments)
+
+
+def test_facts_that_have_no_room_go_below_and_the_last_ones_go_first() -> None:
+    assert module._fitting("loss 2 · held-out 3 · lr 0.1", 20) == "loss 2 · held-out 3"
+    assert module._fitting("loss 2", 3) == "loss 2"
+
+
+def test_a_curve_is_drawn_on_a_terminal_and_is_a_number_in_a_log() -> None:
+    meter = module._Meter("training", 2, "steps", 0)
+    meter.advance(1, {"loss": Trend([3.0, 1.0])})
+    assert meter.describe() == "loss 1.000"
+    assert meter.describe(curves=True) == "loss 1.000 █▁"
+
+
+@pytest.mark.parametrize(
+    ("total", "unit", "done", "said"),
+    [
+        (300, "steps", 45, "45 of 300 steps"),
+        (None, "documents", 1204, "1,204 documents"),
+        (1.0, "", 0.25, "25.0%"),
+        (5e6, "B", 1.2e6, "1.2 MB of 5 MB"),
+    ],
+)  # fmt: skip
+def test_a_count_is_said_in_its_unit(total: float | None, unit: str, done: float, said: str) -> None:
+    assert module._Meter("x", total, unit, done).count() == said
 
 
 def test_samples_are_inert() -> None:

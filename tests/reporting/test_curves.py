@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmkit.reporting.blocks import Plot
-from llmkit.reporting.curves import HEIGHT, WIDTH, plot_svg, sparkline, thinned, ticks
+from llmkit.reporting.curves import HEIGHT, WIDTH, History, plot_svg, sparkline, thinned, ticks
 from llmkit.reporting.page import page
 
 NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
@@ -53,3 +53,32 @@ def test_a_sparkline_goes_from_lowest_to_highest() -> None:
 def test_a_page_shows_a_plot_with_its_legend_and_escapes_names() -> None:
     shown = page("t", [Plot({"<b>loss</b>": [(0, 3.0), (1, 2.0)], "held-out": [(0, 3.1)]}, "Loss", "step", "nats")])
     assert "<polyline" in shown and "<b>loss" not in shown and "held-out" in shown
+
+
+@given(st.lists(NUMBERS, max_size=300), st.sampled_from([2, 8, 64]))
+def test_a_growing_curve_keeps_its_last_value_and_its_mean_and_takes_no_more_room(
+    values: list[float], most: int
+) -> None:
+    history = History(most)
+    for value in values:
+        history.add(value)
+    assert len(history.values) <= most + 1
+    assert history.values[-1:] == values[-1:]
+    if len(values) < most:
+        assert history.values == values
+
+
+def test_a_long_growing_curve_is_the_means_of_its_parts() -> None:
+    history = History(4)
+    for value in range(16):
+        history.add(float(value))
+    assert history.values == [3.5, 11.5, 15.0]
+
+
+def test_marks_are_drawn_inside_of_the_picture_and_left_out_outside_of_it() -> None:
+    svg = plot_svg(Plot({"a": [(0, 1), (100, 2)]}, marks={"best": 40, "<stopped>": 100, "never": 500}), "p")
+    lines = [line for line in ElementTree.fromstring(svg).iter("line") if line.get("class") == "mark"]
+    assert len(lines) == 2
+    assert all(0 <= float(line.get("x1", "")) <= WIDTH for line in lines)
+    assert "never" not in svg
+    assert "&lt;stopped&gt;" in svg

@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
-from llmkit.reporting.blocks import Plot
+from llmkit.reporting.blocks import Line, Plot, Quote
 from llmkit.stages.training import read_log, smoothed
 from llmkit.stages.training_report import METRICS, PAGE, blocks, write_report
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "metrics": {"loss": 2.5, "perplexity": 12.18, "train_loss": 2.4, "steps": 3, "tokens_per_second": 812.0},
     "evaluations": [
         {"step": 0, "loss": 4.0, "nll": 8.0, "tokens": 2},
@@ -53,3 +54,23 @@ def test_the_page_has_both_losses_and_leaves_out_what_there_is_not() -> None:
 
 def test_the_average_does_not_begin_at_zero() -> None:
     assert all(abs(y - 3.0) < 1e-9 for _, y in smoothed([(1, 3.0), (2, 3.0), (3, 3.0)]))
+
+
+def test_the_page_opens_with_the_verdict_and_marks_the_best_step_and_an_early_stop() -> None:
+    rows = [json.loads(row(step, 4.0 - step)) for step in (1, 2, 3)]
+    facts = {**FACTS, "best_step": 3, "stopped": "stopped early: enough"}
+    found = blocks(rows, facts, {})
+    verdict = found[1]
+    assert isinstance(verdict, Line)
+    assert "stopped early: enough" in verdict.text
+    plots = [block for block in found if isinstance(block, Plot)]
+    assert all(plot.marks == {"best": 3.0, "stopped": 3.0} for plot in plots)
+
+
+def test_the_page_has_a_curve_for_each_dataset_and_every_sample() -> None:
+    evaluations = [{**each, "parts": {"code": each["loss"] + 1}} for each in FACTS["evaluations"]]
+    facts = {**FACTS, "evaluations": evaluations, "samples": {"before": "a", "100": "b", "after": "c"}}
+    found = blocks([json.loads(row(1, 4.0))], facts, {})
+    plot = next(block for block in found if isinstance(block, Plot))
+    assert plot.curves["code"] == [(0.0, 5.0), (3.0, 3.5)]
+    assert [block.body for block in found if isinstance(block, Quote)] == ["a", "b", "c"]
