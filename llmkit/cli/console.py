@@ -177,6 +177,7 @@ class _Live(Progress):
             return
         width, meter = self.console.width, self.meter
         said = _joined([meter.count(), meter.rate(), meter.left()])
+        said = _fitting(said, width - cell_len(meter.label) - _MIN_BAR - 6)
         facts = meter.describe(curves=True)
         room = width - cell_len(meter.label) - cell_len(said) - 6
         # Once below, always below: a line that comes and goes would make everything above it jump.

@@ -69,6 +69,9 @@ RESTART = flag("restart", bool, "Throw away what an interrupted run left, and be
 DRY_RUN = flag("dry_run", bool, "Say what would be done, and stop; N: try preprocessing on N documents.", "--dry-run")
 SAMPLE = flag("sample", int, "The N of --dry-run N.", "--sample", hidden=True)
 
+REPORT_PAGE = "report.html"
+"""What an artifact has for people to read."""
+
 FOR_STAGES = [RECIPE, STAGE, SET, SHOW_CONFIG, DRY_RUN, SAMPLE, FORCE, RESTART, JSON, QUIET, DEBUG]
 FOR_REPORTS = [JSON, DEBUG]
 
@@ -149,6 +152,8 @@ def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: boo
         refs = ", ".join(f"{artifact.ref}" for artifact in result.artifacts)
         how = "reused" if result.reused else f"made in {duration(result.seconds)}"
         print_blocks(console, [Line(f"{result.artifact.kind} {refs} ({how})", "dim" if result.reused else "good")])
+        if (page := result.artifact.path / REPORT_PAGE).is_file():
+            print_blocks(console, [Line(f"report: {page}", "dim")])
 
 
 def print_json(value: object) -> None:

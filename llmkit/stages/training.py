@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from llmkit.reporting.curves import History
 from llmkit.reporting.reporter import Reporter, Trend
 from llmkit.stages.training_words import curve as curve
-from llmkit.stages.training_words import perplexity
+from llmkit.stages.training_words import perplexity, shown_perplexity
 from llmkit.stages.training_words import samples as samples
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ def _speak(record: StepRecord, summary: Summary, reporter: Reporter) -> None:
     last = summary.evaluations[-1]
     parts = [
         f"step {record.step:,}: held-out loss {last['loss']:.4f}",
-        f"perplexity {perplexity(last['loss']):,.4g}",
+        f"perplexity {shown_perplexity(last['loss'])}",
     ]
     if "bits_per_byte" in last:
         parts.append(f"bits per byte {last['bits_per_byte']:.4f}")

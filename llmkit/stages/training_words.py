@@ -8,7 +8,6 @@ from typing import Any
 
 from llmkit.reporting.blocks import Block, Line, Quote, Table
 from llmkit.reporting.curves import sparkline
-from llmkit.reporting.figures import number
 from llmkit.train.verdict import Point, Verdict, judge
 
 _MOST_ROWS = 8
@@ -28,6 +27,12 @@ def perplexity(loss: float) -> float:
     return math.exp(min(loss, 700.0))
 
 
+def shown_perplexity(loss: float) -> str:
+    """With the digits that mean something."""
+    value = perplexity(loss)
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
 def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
     """The losses of a run as a table, and what they say in words."""
     said = verdict(payload)
@@ -35,6 +40,9 @@ def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
     found = [*table(payload), *parts(payload)]
     if len(losses) > _MOST_ROWS:
         found.append(Line(f"held-out {losses[0]:.3f} {sparkline(losses, _SPARK)} {losses[-1]:.3f}", "dim"))
+    published = payload.get("published_step")
+    if losses and published is not None and published != payload["evaluations"][-1]["step"]:
+        found.append(Line(f"the weights are those of step {published:,}; the last ones are in last/", "plain"))
     return [*found, Line(str(said), said.style)]
 
 
@@ -51,7 +59,7 @@ def table(payload: Mapping[str, Any], most: int = _MOST_ROWS) -> Sequence[Block]
             int(e["step"]),
             _figure(e.get("training_loss")),
             _figure(e["loss"]),
-            number(float(f"{perplexity(e['loss']):.4g}")),
+            shown_perplexity(e["loss"]),
             *((_figure(e.get("bits_per_byte")),) if has_bits else ()),
             "best" if e["step"] == best and len(evaluations) > 1 else "",
         )
@@ -67,7 +75,7 @@ def parts(payload: Mapping[str, Any]) -> Sequence[Block]:
     if not last:
         return []
     first = evaluations[0].get("parts", {})
-    rows = [(name, _figure(first.get(name)), _figure(loss), perplexity(loss)) for name, loss in last.items()]
+    rows = [(name, _figure(first.get(name)), _figure(loss), shown_perplexity(loss)) for name, loss in last.items()]
     return [Table(("dataset", "held-out before", "after", "perplexity"), rows, "", frozenset({1, 2, 3}))]
 
 

@@ -68,8 +68,9 @@ def test_a_bar_is_never_wider_than_the_terminal(width: int) -> None:
         bar.advance(12_345, loss=Trend([4.0, 3.0, 2.0]), **{"held-out": "2.100", "tokens/s": 123_456, "MFU": "41%"})
         shown = [text(line).rstrip() for line in console.render_lines(live.get_renderable(), pad=False)]
     assert all(cell_len(line) <= width for line in shown)
-    assert any("12,345 of 100,000 steps" in line for line in shown)
-    assert any("loss 2.000 █▅▁" in line for line in shown) or width < 80
+    if width >= 80:
+        assert any("12,345 of 100,000 steps" in line for line in shown)
+        assert any("loss 2.000 █▅▁" in line for line in shown)
 
 
 def text(segments: list[Segment]) -> str:

@@ -127,7 +127,7 @@ def test_each_evaluation_leaves_a_line_with_bits_per_byte_where_they_are_known(t
     run(tmp_path, view=View(4.0), reporter=shown)
     lines = [line for line in shown.lines if line.startswith("step ")]
     assert len(lines) == 4
-    assert lines[-1] == "step 6: held-out loss 3.5000 · perplexity 33.12 · bits per byte 1.2624"
+    assert lines[-1] == "step 6: held-out loss 3.5000 · perplexity 33.1 · bits per byte 1.2624"
 
 
 def test_with_a_time_budget_the_bar_shows_the_share_of_the_time(tmp_path: Path) -> None:
