@@ -22,13 +22,18 @@ TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 SENTINELS = tuple(f"<extra_id_{number}>" for number in range(100))
 """Stand for the spans that T5's objective takes out."""
 
-RESERVED = (END_OF_TEXT, PAD, MASK, CLS, SEP, TURN_START, TURN_END, *SENTINELS)
+_MARKS = (END_OF_TEXT, PAD, MASK, CLS, SEP, TURN_START, TURN_END)
+
+RESERVED = (*_MARKS, *SENTINELS)
 """The special tokens, with the ids 0, 1, 2 … in this order. What works on bytes knows every text and needs no unk."""
 
-UNKNOWN = "<|unk|>"
-"""Stands for what a WordPiece vocabulary cannot spell; comes after the reserved tokens, and only there."""
+RESERVED_BY_CHARACTERS = (*_MARKS, *SENTINELS[:32])
+"""Those of a tokenizer of single characters: its vocabulary is small, and 32 sentinels serve rows of 512 characters."""
 
-Algorithm = Literal["bpe", "wordpiece", "unigram"]
+UNKNOWN = "<|unk|>"
+"""Stands for what a vocabulary of words or characters cannot spell; comes after the reserved tokens, and only there."""
+
+Algorithm = Literal["bpe", "wordpiece", "unigram", "characters"]
 
 SMALLEST_VOCABULARY = len(RESERVED) + 256 + 1
 _LONGEST_WORD = 200
@@ -74,6 +79,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
 
     `bpe` (Sennrich et al. 2016, on bytes as GPT-2's) and `unigram` (Kudo 2018, on bytes too) can spell any text and
     give it back to the letter. `wordpiece` is BERT's: words and punctuation, white space lost, rare characters unknown.
+    `characters` has a token for each of the most frequent characters of the texts, gives a text of these back to the
+    letter, and reads any other character as the token `<|unk|>`.
 
     Args:
         texts: the documents of the train split, and of no other.
@@ -81,7 +88,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
         algorithm: how the vocabulary is chosen.
 
     Raises:
-        UsageError: if `vocab_size` does not even hold the reserved tokens and the 256 bytes.
+        UsageError: if `vocab_size` does not even hold the reserved tokens and the 256 bytes (`characters` too keeps to
+            that limit, though it needs less).
         DataError: if there is no text.
     """
     if vocab_size < SMALLEST_VOCABULARY:
@@ -89,7 +97,7 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
             f"a vocabulary of {vocab_size} cannot hold {len(RESERVED)} reserved tokens, 256 bytes and one merge",
             mend=f"ask for at least {SMALLEST_VOCABULARY}",
         )
-    core, trainer = _UNTRAINED[algorithm](vocab_size)
+    core, trainer, reserved = _UNTRAINED[algorithm](vocab_size)
     pieces = _Counted(texts)
     core.train_from_iterator(pieces, trainer)
     if not pieces.count:
@@ -102,15 +110,20 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
         mask_token=MASK,
         cls_token=CLS,
         sep_token=SEP,
-        extra_special_tokens=[TURN_START, TURN_END, *SENTINELS],
+        extra_special_tokens=[token for token in reserved if token in {TURN_START, TURN_END, *SENTINELS}],
         chat_template=CHAT_TEMPLATE,
         clean_up_tokenization_spaces=False,
-        **({"unk_token": UNKNOWN} if algorithm == "wordpiece" else {}),
+        **({"unk_token": UNKNOWN} if UNKNOWN in reserved else {}),
     )
-    return TrainedTokenizer(tokenizer, core.get_vocab_size(), vocab_size)
+    size = core.get_vocab_size()
+    return TrainedTokenizer(tokenizer, size, size if algorithm == "characters" else vocab_size)
 
 
-def _bpe(vocab_size: int) -> tuple[Tokenizer, Any]:
+_Untrained = tuple[Tokenizer, Any, tuple[str, ...]]
+"""A tokenizer, its trainer, and the special tokens, which come first."""
+
+
+def _bpe(vocab_size: int) -> _Untrained:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=_special(RESERVED),
@@ -118,20 +131,20 @@ def _bpe(vocab_size: int) -> tuple[Tokenizer, Any]:
         min_frequency=2,
         show_progress=False,
     )
-    return _on_bytes(models.BPE()), trainer
+    return _on_bytes(models.BPE()), trainer, RESERVED
 
 
-def _unigram(vocab_size: int) -> tuple[Tokenizer, Any]:
+def _unigram(vocab_size: int) -> _Untrained:
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size,
         special_tokens=_special(RESERVED),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    return _on_bytes(models.Unigram()), trainer
+    return _on_bytes(models.Unigram()), trainer, RESERVED
 
 
-def _wordpiece(vocab_size: int) -> tuple[Tokenizer, Any]:
+def _wordpiece(vocab_size: int) -> _Untrained:
     core = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
     core.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     # Runs of one script: Japanese writes no spaces, and a sentence is no word.
@@ -144,13 +157,23 @@ def _wordpiece(vocab_size: int) -> tuple[Tokenizer, Any]:
         min_frequency=2,
         show_progress=False,
     )
-    return core, trainer
+    return core, trainer, (*RESERVED, UNKNOWN)
 
 
-_UNTRAINED: Mapping[Algorithm, Callable[[int], tuple[Tokenizer, Any]]] = {
+def _characters(vocab_size: int) -> _Untrained:
+    core = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
+    core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
+    core.decoder = decoders.Fuse()
+    reserved = (*RESERVED_BY_CHARACTERS, UNKNOWN)
+    trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=_special(reserved), show_progress=False)
+    return core, trainer, reserved
+
+
+_UNTRAINED: Mapping[Algorithm, Callable[[int], _Untrained]] = {
     "bpe": _bpe,
     "wordpiece": _wordpiece,
     "unigram": _unigram,
+    "characters": _characters,
 }
 
 

@@ -59,7 +59,9 @@ class PreprocessConfig(FilesConfig):
     id_field: str | None = option(None, "Field that holds a record's id; else its line or row.")
     strict: bool = option(False, "Stop at the first document or row that cannot be used.")
     tokenizer: str = option(TRAIN, "train: one on the train split; none; or a tokenizer's reference.")
-    algorithm: Literal["bpe", "wordpiece", "unigram"] = option("bpe", "Of a trained tokenizer; bpe is byte-level.")
+    algorithm: Literal["bpe", "wordpiece", "unigram", "characters"] = option(
+        "bpe", "Of a trained tokenizer; bpe and unigram work on bytes."
+    )
     vocab_size: int = option(8000, "Tokens of a trained vocabulary, reserved ones included.", ge=364)
     reference: str | None = option(None, "A dataset of texts to compare with in the report.")
     clean: CleanOptions = CleanOptions()

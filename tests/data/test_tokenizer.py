@@ -4,12 +4,14 @@ import sys
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 from transformers import AutoTokenizer
 
 from llmkit.data.tokenizer import (
     RESERVED,
+    RESERVED_BY_CHARACTERS,
     SENTINELS,
     SMALLEST_VOCABULARY,
     TrainedTokenizer,
@@ -17,6 +19,7 @@ from llmkit.data.tokenizer import (
     train_tokenizer,
 )
 from llmkit.errors import DataError, UsageError
+from llmkit.train.objectives import objective_for
 
 STDLIB = Path(sysconfig.get_path("stdlib"))
 
@@ -104,3 +107,53 @@ def test_no_text_is_an_error() -> None:
 
 def test_one_endless_word_does_not_hang_the_training() -> None:
     assert train_tokenizer(["a" * 2_000_000, "ab " * 100], 400).vocab_size <= 400
+
+
+@pytest.fixture(scope="module")
+def by_characters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("characters")
+    trained = train_tokenizer([ALPHABET, "eeeeee"], 1000, "characters")
+    assert trained.vocab_size == len(RESERVED_BY_CHARACTERS) + 1 + len(ALPHABET)
+    assert not trained.clipped
+    save_tokenizer(trained.tokenizer, folder)
+    return folder
+
+
+ALPHABET = "abcdefgh XYZ\n\r\t.,'\u00a0\u0301吾輩\U0001f642"
+
+
+def test_each_character_is_one_token_and_any_text_of_them_comes_back(by_characters: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(by_characters)
+    random = Random(5)
+    for length in (0, 1, 2, 17, 400):
+        text = "".join(random.choices(ALPHABET, k=length))
+        ids = tokenizer(text)["input_ids"]
+        assert len(ids) == length
+        assert tokenizer.decode(ids) == text
+    assert len({tuple(tokenizer(character)["input_ids"]) for character in ALPHABET}) == len(ALPHABET)
+
+
+def test_an_unknown_character_is_shown_as_such_and_moves_nothing(by_characters: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(by_characters)
+    ids = tokenizer("abQé")["input_ids"]
+    assert len(ids) == 4
+    assert ids[2:] == [tokenizer.unk_token_id] * 2
+    assert tokenizer.decode(ids) == "ab<|unk|><|unk|>"
+
+
+def test_a_tokenizer_of_characters_has_what_every_objective_needs(by_characters: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(by_characters)
+    assert [tokenizer.convert_tokens_to_ids(token) for token in RESERVED_BY_CHARACTERS] == list(range(39))
+    for kind in ("causal", "masked", "seq2seq"):
+        assert objective_for(kind, tokenizer, 512).reads > 400
+    turns = [{"role": "a", "content": "h"}]
+    assert tokenizer("<|im_start|>a\nh<|im_end|>\n") == tokenizer.apply_chat_template(turns, return_dict=True)
+
+
+def test_only_the_most_frequent_characters_are_kept_where_the_vocabulary_is_full() -> None:
+    many = "".join(chr(0x4E00 + number) for number in range(2000))
+    trained = train_tokenizer([many, "aaa" + many[:300]], 364, "characters")
+    assert trained.vocab_size == 364
+    kept = set(trained.tokenizer.get_vocab())
+    assert {"a", many[0]} <= kept
+    assert many[1999] not in kept
