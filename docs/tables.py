@@ -25,6 +25,8 @@ from llmkit.data.steps.quality.presets import RULES
 from llmkit.data.steps.quality.words import Variant
 from llmkit.evaluation.tasks import KINDS
 from llmkit.models.families import FAMILIES, Family
+from llmkit.models.published import PUBLISHED
+from llmkit.models.shapes import Size
 from llmkit.stages.table import STAGES, load
 
 DOCS = Path(__file__).parent
@@ -90,8 +92,15 @@ def families(page: str) -> str:
 
 
 def _sizes(family: Family) -> str:
-    names = (f"[`{name}`]({size.source})" if size.source else f"`{name}`" for name, size in family.sizes.items())
-    return ", ".join(names)
+    return ", ".join(_size(family.name, name, size) for name, size in family.sizes.items())
+
+
+def _size(family: str, name: str, size: Size) -> str:
+    """A size with its published configuration behind it, and its parameters where its name does not tell them."""
+    if not size.source:
+        return f"`{name}`"
+    told = any(character.isdigit() for character in name)
+    return f"[`{name}`]({size.source})" + ("" if told else f" ({PUBLISHED[family][name].figure})")
 
 
 def kinds(page: str) -> str:

@@ -122,7 +122,7 @@ def subject_of(options: PlanOptions) -> Subject:
     """The model of a family and size, with the dimensions that are given.
 
     Raises:
-        UsageError: no such family or size.
+        UsageError: no such family or size, or samples longer than its context.
         ConfigError: dimensions that do not fit together.
     """
     row = family(options.family)
@@ -133,7 +133,7 @@ def subject_of(options: PlanOptions) -> Subject:
         options.size,
         vocab_size=options.architecture.vocab_size or size.vocabulary,
         ids=SpecialIds(eos=0, bos=0, pad=1, mask=2, cls=3, sep=4),
-        sequence_length=size.context,
+        sequence_length=options.sequence_length or size.context,  # as `pretrain` builds it, with so many positions
         overrides=changed,
     )
     return Subject(f"{options.family} {options.size}{', changed' * bool(changed)}", config, row.objective, size.context)

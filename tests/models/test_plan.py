@@ -8,10 +8,11 @@ from pydantic import ValidationError
 from torch.utils.flop_counter import FlopCounterMode
 
 from llmkit.config.planning import PlanOptions
-from llmkit.config.sections import TrainOptions
+from llmkit.config.sections import ArchitectureOptions, FamilyOptions, TrainOptions
 from llmkit.errors import UsageError
 from llmkit.models import memory
 from llmkit.models.build import SpecialIds, new_model
+from llmkit.models.dimensions import overrides
 from llmkit.models.families import FAMILIES
 from llmkit.models.fitting import usable
 from llmkit.models.hardware import GIB, HARDWARE, Hardware, hardware
@@ -82,9 +83,24 @@ def test_zero_shares_memory_as_its_paper_says():
 
 
 def test_zero_keeps_sixteen_bytes_for_a_parameter_in_all():
-    found = planned(family="gpt2", size="124m", devices=4, strategy="zero-1").memory
+    found = planned(family="gpt2", size="124m", sequence_length=1024, devices=4, strategy="zero-1").memory
     kept = found.weights + found.gradients + 4 * found.optimizer
     assert kept == pytest.approx(16 * 124_439_808, rel=1e-6)
+
+
+def test_the_model_is_the_one_that_pretrain_would_build():
+    """With as many positions as a sample has tokens, and with the dimensions that are given."""
+    shape = {"layers": 3, "width": 64, "heads": 4, "vocab_size": 500}
+    found = planned(family="gpt2", architecture=shape, sequence_length=96)
+    options = FamilyOptions(family="gpt2", architecture=ArchitectureOptions(**shape))
+    built = new_model("gpt2", "tiny", vocab_size=500, ids=IDS, sequence_length=96, seed=0, overrides=overrides(options))
+    assert found.parameters.total == sum(parameter.numel() for parameter in built.parameters())
+    assert found.model == "gpt2 tiny, changed"
+
+
+def test_a_model_that_is_there_takes_no_dimensions():
+    with pytest.raises(ValidationError, match="has its own dimensions"):
+        planned(model="base", architecture={"layers": 3})
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "adafactor", "muon"])
