@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -45,13 +46,20 @@ class AdapterCheck:
 
 
 def attach(
-    model: PreTrainedModel, objective: Objective, options: LoraOptions, *, method: Method = "lora", seed: int
+    model: PreTrainedModel,
+    objective: Objective,
+    options: LoraOptions,
+    *,
+    method: Method = "lora",
+    heads: Sequence[str] = (),
+    seed: int,
 ) -> PeftModel:
     """Put a new LoRA adapter on a model and freeze the rest. It changes nothing until it is trained.
 
     Args:
         method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
             learns magnitudes apart (arXiv:2402.09353).
+        heads: modules that are new in this model; they are trained whole and saved with the adapter.
 
     Raises:
         DataError: the model has no layer with one of the target names.
@@ -59,7 +67,9 @@ def attach(
     row = family_of_type(model.config.model_type)
     targets = list(options.targets or (row.lora_targets if row else ())) or "all-linear"
     config = LoraConfig(
-        task_type=_TASKS[objective],
+        # peft's other task types only choose which heads are saved, and that is said here.
+        task_type=None if heads else _TASKS[objective],
+        modules_to_save=list(heads) or None,
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -85,35 +95,38 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
 
 
 @torch.no_grad()
-def logits_of(model: PreTrainedModel | PeftModel, ids: Tensor) -> Tensor:
-    """Logits in float32 of token ids, shape (rows, length), without dropout; (rows, length, vocabulary)."""
+def outputs_of(model: PreTrainedModel | PeftModel, inputs: Mapping[str, Tensor]) -> Tensor:
+    """What a model makes of a batch, in float32 and without dropout: its logits, else what it puts out first.
+
+    Logits of several heads (start and end of a span) are stacked along a new last dimension.
+    """
     was_training = model.training
     model.eval()
     try:
-        given = {"input_ids": ids.to(model.device)}
-        if model.config.is_encoder_decoder:
-            given["decoder_input_ids"] = given["input_ids"]
-        logits: Tensor = model(**given).logits
-        return logits.float()
+        made = model(**{name: tensor.to(model.device) for name, tensor in inputs.items()})
     finally:
         model.train(was_training)
+    if "start_logits" in made:
+        return torch.stack([made.start_logits, made.end_logits], dim=-1).float()
+    first: Tensor = made["logits"] if "logits" in made else made[0]
+    return first.float()
 
 
-def check_adapter(base: PreTrainedModel, folder: Path, ids: Tensor, trained: Tensor) -> AdapterCheck:
+def check_adapter(base: PreTrainedModel, folder: Path, inputs: Mapping[str, Tensor], trained: Tensor) -> AdapterCheck:
     """Prove a saved adapter: it changes the base, it is the one that was trained, and it merges into the weights.
 
     Args:
         base: the base model, freshly loaded from disk. It is used up: the adapter is merged into it.
-        ids: token ids to compare logits on, shape (rows, length).
-        trained: `logits_of` the model that was saved, for the same ids.
+        inputs: a batch to compare outputs on.
+        trained: `outputs_of` the model that was saved, for the same batch.
 
     Raises:
         RunError: one of the three does not hold; the message says by how much.
     """
-    plain = logits_of(base, ids)
+    plain = outputs_of(base, inputs)
     adapted_model = PeftModel.from_pretrained(base, folder)
-    adapted = logits_of(adapted_model, ids)
-    merged = logits_of(adapted_model.merge_and_unload(), ids)
+    adapted = outputs_of(adapted_model, inputs)
+    merged = outputs_of(adapted_model.merge_and_unload(), inputs)
     scale = float(adapted.abs().max())
     check = AdapterCheck(
         changed=_distance(adapted, plain),

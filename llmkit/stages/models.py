@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from llmkit.registry.store import Registry
 
 BASE = "base"
+_HELD: Mapping[DataSchema, str] = {
+    "text": "texts",
+    "chat": "chat examples",
+    "label": "labelled texts",
+    "span": "questions with answers in a context",
+    "preference": "preferences",
+}
 UNKNOWN_CONTEXT = 2048
 """For architectures that state no limit, as lm-evaluation-harness takes it."""
 
@@ -102,15 +110,19 @@ def tokenizer_of(data: Artifact, registry: Registry) -> Artifact:
     )
 
 
-def require_schema(data: Artifact, schema: DataSchema) -> None:
-    """Raise DataError, with what to do, if a dataset holds something else."""
-    if data.manifest.data_schema == schema:
+def require_schema(data: Artifact, *schemas: DataSchema) -> None:
+    """Raise DataError, with what to do, if a dataset holds none of these."""
+    found = data.manifest.data_schema
+    if found in schemas:
         return
-    if schema == "text":
-        message, mend = "holds chat examples, and texts are needed", "name a dataset of documents"
-    else:
-        message = "holds texts, and chat examples are needed"
+    if schemas[0] == "text":
+        message, mend = f"holds {_HELD.get(found or 'text')}, and texts are needed", "name a dataset of documents"
+    elif found == "text":
+        message = f"holds texts, and {_HELD[schemas[0]]} are needed"
         mend = f"make pairs of them: `llmkit preprocess {data.name} --reader docstrings`, or name a file of examples"
+    else:
+        message = f"holds {_HELD.get(found or 'text')}, and {' or '.join(_HELD[each] for each in schemas)} are needed"
+        mend = "name another dataset, or another --task"
     raise DataError(f"{data.ref} {message}", mend=mend)
 
 

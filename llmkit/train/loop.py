@@ -188,7 +188,7 @@ class _Run:
                 with autocast(device, self.choices.precision):
                     total, weight = self._loss(self._model, batch)
                 self.accelerator.backward(total)
-            sums[:3] += torch.stack([total.detach(), weight, torch.tensor(batch.labels.numel(), device=device)])
+            sums[:3] += torch.stack([total.detach(), weight, torch.tensor(batch.positions, device=device)])
         sums[3] = self._elapsed
         sums[4:] = torch.tensor(self._held.counts())
         return sums
@@ -305,7 +305,7 @@ class _Run:
     def _workload(self) -> Workload:
         batch = self._samples.batch([], 1)
         rows = self._options.steps * self._options.batch_size // self.accelerator.num_processes
-        return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.labels.shape[1])
+        return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.positions)
 
 
 def _held_out(validation: Samples | Mapping[str, Samples] | None, options: TrainOptions, loss: Loss) -> HeldOut | None:

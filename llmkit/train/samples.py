@@ -35,17 +35,24 @@ class Batch:
     Attributes:
         inputs: the model's keyword arguments, integer tensors of shape (rows, length).
         labels: shape (rows, length of the output): the id that each position must predict, or IGNORE. Already shifted:
-            `labels[i, j]` belongs to the model's output at `[i, j]`.
+            `labels[i, j]` belongs to the model's output at `[i, j]`. A loss of its own may want another shape.
+        read: positions that are read, where the labels' shape does not say; 0 where it does.
     """
 
     inputs: Mapping[str, torch.Tensor]
     labels: torch.Tensor
+    read: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Positions that cost computing: what speed is measured in."""
+        return self.read or self.labels.numel()
 
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
         moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return Batch(moved, self.labels.to(device, non_blocking=True))
+        return Batch(moved, self.labels.to(device, non_blocking=True), self.read)
 
 
 class Samples(Protocol):

@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,8 @@ from pyarrow import parquet
 
 from llmkit.config.sections import SplitOptions
 from llmkit.data.chat import Example, Message
-from llmkit.data.examples import hold_out, read_examples
+from llmkit.data.examples import read_examples
+from llmkit.data.examples.held_out import group_of, splits_of_groups
 from llmkit.errors import DataError, NotFoundError
 
 USER, ASSISTANT = Message("user", "Why?"), Message("assistant", "Because.")
@@ -148,32 +149,22 @@ def examples(prompts: list[str]) -> list[Example]:
 
 @given(st.lists(st.sampled_from([f"question {n}" for n in range(30)]), min_size=1, max_size=80), st.integers(0, 9))
 def test_a_question_is_never_trained_on_and_tested_with(prompts: list[str], seed: int) -> None:
-    held = hold_out(examples(prompts), SplitOptions(validation=0.2, test=0.0), seed)
-    splits: dict[str, set[str | None]] = {}
-    for example in held.examples:
-        splits.setdefault(example.prompt[0].content, set()).add(example.split)
-    assert all(len(found) == 1 for found in splits.values())
-    assert held.distinct == len(splits)
-    assert held.missing == (len(splits) < 10)
-    assert ("validation" in set().union(*splits.values())) == (not held.missing)
-
-
-def test_sixty_four_equal_rows_are_all_trained_on() -> None:
-    held = hold_out(examples(["the same"] * 64), SplitOptions())
-    assert (held.missing, held.distinct, {example.split for example in held.examples}) == (True, 1, {"train"})
+    groups = [group_of(example) for example in examples(prompts)]
+    of = splits_of_groups(Counter(groups), {}, SplitOptions(validation=0.2, test=0.0), seed)
+    assert set(of) == set(groups)
+    assert len(set(groups)) == len(set(prompts))
+    assert ("validation" in of.values()) == (len(of) >= 10)
 
 
 def test_a_split_that_is_given_is_kept() -> None:
-    given_split = [Example("/a", str(n), (USER, ASSISTANT), "test" if n else "train") for n in range(3)]
-    held = hold_out(given_split, SplitOptions())
-    assert list(held.examples) == given_split
-    assert not held.missing
+    given_split = {"a": "train", "b": "test", "c": "test"}
+    assert splits_of_groups(dict.fromkeys(given_split, 1), given_split, SplitOptions(), 0) == given_split
 
 
 def test_rows_that_are_all_named_train_still_have_some_held_out() -> None:
-    named = [replace(example, split="train") for example in examples([f"question {n}" for n in range(30)])]
-    held = hold_out(named, SplitOptions(validation=0.2, test=0.0))
-    assert {example.split for example in held.examples} == {"train", "validation"}
+    named = {f"question {n}": "train" for n in range(30)}
+    of = splits_of_groups(dict.fromkeys(named, 1), named, SplitOptions(validation=0.2, test=0.0), 0)
+    assert set(of.values()) == {"train", "validation"}
 
 
 def test_the_split_a_row_names_is_read_with_it(tmp_path: Path) -> None:

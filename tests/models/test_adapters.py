@@ -4,10 +4,11 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.logits import inputs_of, logits_of
 
 from llmkit.config.sections import LoraOptions
 from llmkit.errors import DataError, NotFoundError, RunError
-from llmkit.models.adapters import attach, check_adapter, logits_of, save_adapter
+from llmkit.models.adapters import attach, check_adapter, save_adapter
 from llmkit.models.load import load_model
 
 IDS = torch.arange(8)[None] + 107
@@ -37,7 +38,9 @@ def test_a_saved_adapter_changes_its_base_and_merges_without_loss(name, method, 
     loaded = load_model(saved(name))
     model = trained(attach(loaded.model, loaded.objective, LoraOptions(rank=4), method=method, seed=0))
     save_adapter(model, tmp_path / "adapter")
-    check = check_adapter(load_model(tmp_path / name).model, tmp_path / "adapter", IDS, logits_of(model, IDS))
+    check = check_adapter(
+        load_model(tmp_path / name).model, tmp_path / "adapter", inputs_of(model, IDS), logits_of(model, IDS)
+    )
     assert check.changed > 1e-3
     assert check.reloaded == 0
     assert check.merged < check.tolerance < 1e-2
@@ -74,7 +77,9 @@ def test_an_adapter_that_does_nothing_fails_the_check(saved, tmp_path):
     model = attach(load_model(saved()).model, "causal", LoraOptions(), seed=0)
     save_adapter(model, tmp_path / "adapter")
     with pytest.raises(RunError, match="does nothing"):
-        check_adapter(load_model(tmp_path / "gpt2").model, tmp_path / "adapter", IDS, logits_of(model, IDS))
+        check_adapter(
+            load_model(tmp_path / "gpt2").model, tmp_path / "adapter", inputs_of(model, IDS), logits_of(model, IDS)
+        )
 
 
 def test_an_adapter_that_is_not_the_trained_one_fails_the_check(adapter):
@@ -82,7 +87,7 @@ def test_an_adapter_that_is_not_the_trained_one_fails_the_check(adapter):
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name: tensor * 2 for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     with pytest.raises(RunError, match="not the trained one"):
-        check_adapter(load_model(base).model, folder, IDS, logits_of(model, IDS))
+        check_adapter(load_model(base).model, folder, inputs_of(model, IDS), logits_of(model, IDS))
 
 
 def test_an_adapter_with_nan_fails_the_check(adapter):
@@ -90,7 +95,7 @@ def test_an_adapter_with_nan_fails_the_check(adapter):
     weights = load_file(folder / "adapter_model.safetensors")
     save_file({name: tensor * float("nan") for name, tensor in weights.items()}, folder / "adapter_model.safetensors")
     with pytest.raises(RunError):
-        check_adapter(load_model(base).model, folder, IDS, logits_of(model, IDS))
+        check_adapter(load_model(base).model, folder, inputs_of(model, IDS), logits_of(model, IDS))
 
 
 def test_an_adapter_loads_with_plain_peft_and_can_be_trained_on(adapter):

@@ -8,10 +8,10 @@ import pickle
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.logits import logits_of
 from transformers import AutoModelForCausalLM
 
 from llmkit.errors import DataError, StorageError
-from llmkit.models.adapters import logits_of
 from llmkit.models.convert import with_safetensors
 from llmkit.models.hub import fetch
 from llmkit.models.load import load_model

@@ -4,9 +4,9 @@ import json
 
 import pytest
 import torch
+from support.logits import logits_of
 
 from llmkit.errors import DataError, NotFoundError, UnavailableError, UsageError
-from llmkit.models.adapters import logits_of
 from llmkit.models.hub import fetch
 from llmkit.models.load import load_model, load_tokenizer
 from llmkit.models.templates import CHAT_TEMPLATES

@@ -1,7 +1,6 @@
 """Training data for fine-tuning: the ways in which people write examples, checked row by row and unified."""
 
 from llmkit.data.examples.chats import ExampleSet, OnBad, read_examples
-from llmkit.data.examples.held_out import HeldOut, hold_out
 from llmkit.data.examples.reading import detect_schema, read_training_rows
 
-__all__ = ["ExampleSet", "HeldOut", "OnBad", "detect_schema", "hold_out", "read_examples", "read_training_rows"]
+__all__ = ["ExampleSet", "OnBad", "detect_schema", "read_examples", "read_training_rows"]

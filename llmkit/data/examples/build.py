@@ -36,6 +36,7 @@ class TrainingSetOptions:
 
     Attributes:
         strict: bad rows are an error; else they are dropped and recorded.
+        lenient: how to have them dropped, for the error's message.
         repeats: examples that equal an earlier one to the letter.
         conflicts: texts that have different labels. Nobody knows which is right, so `drop` drops all of them.
         split: shares held out of the examples that have no split of their own.
@@ -43,6 +44,7 @@ class TrainingSetOptions:
     """
 
     strict: bool = False
+    lenient: str = "leave out --strict to drop them"
     repeats: Literal["drop", "keep"] = "drop"
     conflicts: Literal["drop", "keep"] = "drop"
     split: SplitOptions = field(default_factory=SplitOptions)
@@ -67,7 +69,7 @@ def build_training_set(
     with DatasetWriter(out, schema) as writer, _Waiting(out) as waiting:
         seen = _read(files, schema, options, _Sinks(writer, waiting, tally), reporter)
         if options.strict and tally.bad:
-            mend = "mend these rows, or leave out --strict to drop them"
+            mend = f"mend these rows, or {options.lenient}"
             raise rows_refused(tally.first_bad, tally.bad, tally.rows, mend)
         contradicted = seen.contradicted if options.conflicts == "drop" else set()
         of = splits_of_groups(seen.groups, seen.given, options.split, options.seed)

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 from llmkit.config.sections import SplitOptions
-from llmkit.data.chat import Example
 from llmkit.data.schemas import TrainingExample
 from llmkit.data.split import Split, split_clusters
 from llmkit.data.steps.dedup import exact_hash
 
 _FEWEST_TO_HOLD_OUT = 10
 """With fewer distinct examples a held-out part would cost more in training than a figure from it is worth."""
-
-
-@dataclass(frozen=True)
-class HeldOut:
-    """Examples that each have a split; `missing` says that there were too few distinct ones to hold any out."""
-
-    examples: Sequence[Example]
-    distinct: int
-    missing: bool
-
-
-def hold_out(examples: Sequence[Example], options: SplitOptions, seed: int = 0) -> HeldOut:
-    """Give each example a split by the hash of its prompt; those that have one keep it, as `splits_of_groups` says."""
-    groups = [group_of(example) for example in examples]
-    given = {group: example.split for group, example in zip(groups, examples, strict=True) if example.split}
-    kept = holds_out(given)
-    sizes = Counter(groups)
-    of = splits_of_groups(sizes, given, options, seed)
-    placed = [
-        example if kept and example.split else replace(example, split=of[group])
-        for example, group in zip(examples, groups, strict=True)
-    ]
-    return HeldOut(placed, len(sizes), missing=all(example.split == "train" for example in placed))
 
 
 def group_of(example: TrainingExample) -> str:

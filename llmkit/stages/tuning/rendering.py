@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError
 
@@ -10,12 +10,11 @@ if TYPE_CHECKING:
     from llmkit.data.chat import Example
     from llmkit.data.dataset import Dataset
     from llmkit.stages.finetune_lora import FinetuneConfig
+    from llmkit.stages.tuning.task import Split
     from llmkit.train.examples import Fitted, Rendered
 
 
-def fitted(
-    dataset: Dataset, split: Literal["train", "validation"], tokenizer: Any, cfg: FinetuneConfig, limit: int
-) -> Fitted:
+def fitted(dataset: Dataset, split: Split, tokenizer: Any, cfg: FinetuneConfig, *, chat: bool, limit: int) -> Fitted:
     """The examples of a split in tokens, within the limit; an empty held-out split stays empty.
 
     Raises:
@@ -23,7 +22,6 @@ def fitted(
     """
     from llmkit.train.examples import Fitted, fit
 
-    chat = cfg.task == "chat" or (cfg.task == "auto" and bool(tokenizer.chat_template))
     rendered = [_rendered(example, tokenizer, chat=chat) for example in dataset.examples(split)]
     if not rendered and split == "validation":
         return Fitted([], 0)

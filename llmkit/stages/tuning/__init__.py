@@ -1,0 +1,1 @@
+"""What `finetune-lora` can teach, one kind of task a module; `table` lists them."""

@@ -1,0 +1,125 @@
+"""What the stage asks of a kind of task: the model with its head, samples, a loss, scores on what is held out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmkit.data.dataset import Dataset
+    from llmkit.data.schemas import ExampleSchema, TrainingExample
+    from llmkit.evaluation.result import ItemRecord
+    from llmkit.models.load import LoadedModel
+    from llmkit.stages.finetune_lora import FinetuneConfig
+    from llmkit.train.samples import Batch, Samples
+
+Split = Literal["train", "validation"]
+SCORED = 500
+"""Held-out examples that the model is scored on before and after, at most, evenly spread."""
+SHOWN = 3
+"""Held-out examples that are shown with what the model says to them."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A split as a task trains on it.
+
+    Attributes:
+        samples: None where the split has no examples.
+        counts: JSON-ready, for the log and the card: `examples`, `tokens`, `trained` (tokens that are learned, where
+            that means something), `longest`, `dropped`, `truncated`, `split`.
+    """
+
+    samples: Samples | None
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every task is made from.
+
+    Attributes:
+        paths: of the job: `model`, and `adapter` where one is tuned further.
+    """
+
+    cfg: FinetuneConfig
+    dataset: Dataset
+    paths: Mapping[str, Path]
+
+
+class Task(ABC):
+    """One kind of fine-tuning, opened for one dataset and one model.
+
+    A subclass is made by `Given`; it loads its model in `__init__`, and refuses there what it cannot learn from.
+    """
+
+    schema: ClassVar[ExampleSchema]
+    metrics: ClassVar[Sequence[str]]
+    """What `records` measure: names of the table of metrics, the first one being what the result is judged by."""
+    likelihood: ClassVar[bool] = False
+    """Whether the loss is a negative log-likelihood per token, so that a perplexity means something."""
+
+    loaded: LoadedModel
+
+    def __init__(self, given: Given) -> None:
+        self.cfg, self.dataset, self.paths = given.cfg, given.dataset, given.paths
+
+    @property
+    def heads(self) -> Sequence[str]:
+        """Modules that are new in this model: trained whole, and saved with the adapter."""
+        return ()
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What must be stored with the artifact so that it can be used: labels, template, limits. JSON-ready."""
+        return {}
+
+    @abstractmethod
+    def part(self, split: Split) -> Part:
+        """A split as samples; raises DataError where an example cannot be learned from."""
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """As the loop wants it: (sum, weight)."""
+        from llmkit.train.losses import token_loss
+
+        return token_loss(model, batch)
+
+    @abstractmethod
+    def records(self, model: nn.Module) -> list[ItemRecord]:
+        """Scores of at most `SCORED` held-out examples, in their order; empty where nothing is held out."""
+
+    def baseline(self, model: nn.Module) -> list[ItemRecord]:
+        """The same before training, to compare with; a task with a new head compares with something that is no toss."""
+        return self.records(model)
+
+    def answers(self, model: nn.Module) -> list[str]:
+        """What the model says to `shown`; empty for tasks that show nothing."""
+        return []
+
+    def shown(self) -> list[Mapping[str, str]]:
+        """Held-out examples as people read them: `prompt`, `gold`."""
+        return []
+
+    @property
+    def stops(self) -> Sequence[int]:
+        """Ids at which a model that is saved whole must stop writing; none for models that write nothing."""
+        return ()
+
+    @abstractmethod
+    def fresh(self) -> Any:
+        """The model as it was before this run, with its new heads, read from disk."""
+
+    @abstractmethod
+    def probe(self) -> Batch:
+        """A few training samples on which the saved artifact is compared with the trained model."""
+
+    def held_out(self, most: int = SCORED) -> Iterator[TrainingExample]:
+        """Held-out examples, at most so many, evenly spread."""
+        every = list(self.dataset.examples("validation"))
+        count = min(most, len(every))
+        return (every[at * len(every) // count] for at in range(count))
