@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -118,6 +119,24 @@ def new_model(
             raise ConfigError(
                 f"{name} {size} cannot be built with these dimensions: {error}", mend="change the overrides"
             ) from error
+
+
+def adopt_ids(model: PreTrainedModel, row: Family | None, ids: SpecialIds) -> None:
+    """Let a model that is there go by another tokenizer's ids of what begins, ends and fills its texts.
+
+    Raises:
+        ConfigError: the tokenizer lacks a token that the architecture needs.
+    """
+    given: dict[str, int | None] = {"bos_token_id": ids.bos, "eos_token_id": ids.eos, "pad_token_id": ids.pad}
+    if row is not None:
+        given = _token_ids(row, ids)
+    for name, value in given.items():
+        for kept in (model.config, model.generation_config):
+            if kept is not None and hasattr(kept, name):
+                setattr(kept, name, value)
+    embedding = model.get_input_embeddings()
+    if isinstance(embedding, nn.Embedding) and embedding.padding_idx is not None:
+        embedding.padding_idx = given["pad_token_id"]  # the row that gets no gradient
 
 
 def _token_ids(row: Family, ids: SpecialIds) -> dict[str, int | None]:

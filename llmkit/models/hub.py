@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -60,6 +60,12 @@ def fetch(repository: str, *, revision: str | None = None) -> Path:
         raise StorageError(
             f"the model could not be stored: {error}", where=where, mend="free space in, or move, HF_HOME"
         ) from error
+
+
+def cached(repository: str, *, revision: str | None = None) -> Path | None:
+    """The folder of a repository whose configuration was fetched before, else None; the Hub is not asked."""
+    found = try_to_load_from_cache(repository, "config.json", revision=revision)
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def _snapshot(repository: str, revision: str | None, wanted: list[str]) -> Path:

@@ -67,15 +67,15 @@ def subject_of(ref: str, registry: Registry) -> Subject:
 
     Raises:
         NotFoundError: it is not there.
-        UsageError: it is on the Hub or behind an endpoint, so that its configuration is not here.
+        UsageError: its configuration is not here: it is behind an endpoint, or on the Hub and was never fetched.
     """
     from llmkit.stages.models import BASE, find_model
 
     found = find_model(ref, registry)
     if "model" in found.artifacts:
         folder = found.artifacts.get(BASE, found.artifacts["model"]).path
-    elif isinstance(found.raw["model"].value, Path):
-        folder = found.raw["model"].value
+    elif (known := _here(found.raw["model"].value)) is not None:
+        folder = known
     else:
         raise UsageError(
             f"the configuration of {ref} is not on this machine",
@@ -88,6 +88,17 @@ def subject_of(ref: str, registry: Registry) -> Subject:
 
     config = read_config(folder)
     return Subject(ref, config, objective_of(config, folder), getattr(config, "max_position_embeddings", None))
+
+
+def _here(value: object) -> Path | None:
+    """The folder of a model that is no artifact, if its configuration is on this machine; nothing is fetched."""
+    from llmkit.registry.refs import HubRef
+
+    if isinstance(value, HubRef):
+        from llmkit.models.hub import cached
+
+        return cached(value.repo, revision=value.revision)
+    return value if isinstance(value, Path) else None
 
 
 def as_json(planned: Plan) -> dict[str, Any]:

@@ -190,7 +190,8 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
 
 
 def _name(cfg: PretrainConfig, found: Inputs) -> str:
-    return cfg.name or f"{found.artifacts['data'].name}-{cfg.family}-{cfg.size}"
+    what = "continued" if cfg.init else f"{cfg.family}-{cfg.size}"
+    return cfg.name or f"{found.artifacts['data'].name}-{what}"
 
 
 def _role(number: int) -> str:

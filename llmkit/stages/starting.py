@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmkit.config.sections import ArchitectureOptions
+from llmkit.config.sections import FamilyOptions
 from llmkit.errors import ConfigError, UsageError
 from llmkit.stages import models
 from llmkit.stages.base import Inputs
@@ -30,12 +30,15 @@ def check_options(cfg: PretrainConfig) -> None:
     overrides(cfg)
     if not cfg.init:
         check_length(family(cfg.family), cfg.size, cfg.sequence_length)
-    elif cfg.architecture != ArchitectureOptions():
-        raise ConfigError(
-            "the model of --init has its own dimensions",
-            where="architecture",
-            mend="leave the options of the architecture out, or train from random weights without --init",
-        )
+        return
+    defaults = FamilyOptions()
+    for name in FamilyOptions.model_fields:
+        if getattr(cfg, name) != getattr(defaults, name):
+            raise ConfigError(
+                "the model of --init has its own architecture and dimensions",
+                where=name,
+                mend="leave --family, --size and the options of the architecture out, or --init",
+            )
 
 
 def find_start(cfg: PretrainConfig, registry: Registry) -> Inputs:
@@ -92,7 +95,7 @@ def starting_model(cfg: PretrainConfig, paths: Mapping[str, Path]) -> LoadedMode
     """
     from dataclasses import replace
 
-    from llmkit.models.build import SpecialIds, new_model
+    from llmkit.models.build import SpecialIds, adopt_ids, new_model
     from llmkit.models.dimensions import overrides, rows_of
     from llmkit.models.families import family
     from llmkit.models.load import LoadedModel, check_vocabulary, load_model, load_tokenizer
@@ -104,6 +107,7 @@ def starting_model(cfg: PretrainConfig, paths: Mapping[str, Path]) -> LoadedMode
         if paths["tokenizer"] == paths["init"]:
             return loaded
         check_vocabulary(tokenizer, loaded.model.config)
+        adopt_ids(loaded.model, loaded.family, SpecialIds.of(tokenizer))
         return replace(loaded, tokenizer=tokenizer)
     model = new_model(
         cfg.family,

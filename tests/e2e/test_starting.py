@@ -89,7 +89,8 @@ def test_the_forecast_has_the_dimensions_too(made: Cli) -> None:
         (("--heads", 5), 2, "cannot be shared out among 5 heads"),
         (("--kv-heads", 2), 2, "gpt2 models have no --kv-heads"),
         (("--vocab-size", 500), 2, "cannot hold the"),
-        (("--init", "base", "--layers", 3), 2, "has its own dimensions"),
+        (("--init", "base", "--layers", 3), 2, "has its own architecture"),
+        (("--init", "base", "--family", "llama"), 2, "has its own architecture"),
         (("--init", "base", "--sequence-length", 65), 2, "past the model's context of 64"),
         (("--sequence-length", 2048), 2, "past the context of gpt2 tiny"),
         (("--init", "./nowhere"), 3, "no model folder"),
@@ -124,7 +125,9 @@ def test_a_model_of_the_hub_goes_on_from_the_local_cache(made: Cli, published: P
     (snapshot.parents[1] / "refs" / "main").write_text(REVISION)
     environment = {"HF_HUB_CACHE": str(hub), "XDG_CACHE_HOME": str(made.folder / "cache")}
     words = ("pretrain", "--data", "corpus", "--tokenizer", REPOSITORY, "--init", REPOSITORY, *SHORT)
+    planned = made.ok(*words, "--dry-run", **environment)
     result = made.ok(*words, "--name", "from-hub", **environment)
+    assert planned["takes"]["parameters"]["total"] == result["parameters"]
     assert embedding(path(result)).shape == (1000, 64)
 
 

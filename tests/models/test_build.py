@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from llmkit.errors import ConfigError, UsageError
-from llmkit.models.build import SpecialIds, new_model
+from llmkit.models.build import AUTO_CLASSES, SpecialIds, adopt_ids, new_model
+from llmkit.models.families import family
 
 IDS = SpecialIds(pad=1, eos=0, bos=0, mask=2, cls=3, sep=4)
 SMALL = {"n_embd": 16, "n_layer": 1, "n_head": 2}
@@ -63,3 +64,22 @@ def test_dimensions_that_do_not_fit_together_are_a_config_error():
 def test_an_encoder_decoder_needs_a_pad_token():
     with pytest.raises(ConfigError, match="pad token"):
         new_model("t5", "tiny", vocab_size=300, ids=SpecialIds(eos=0), sequence_length=16, seed=0)
+
+
+@pytest.mark.parametrize("name", ["llama", "t5"])
+def test_a_model_that_is_there_goes_by_another_tokenizers_ids(name, small_model, tmp_path):
+    model, row = small_model(name), family(name)
+    adopt_ids(model, row, SpecialIds(bos=40, eos=41, pad=42))
+    model(input_ids=torch.tensor([[1, 42]]), labels=torch.tensor([[5, 6]])).loss.backward()
+    gradient = model.get_input_embeddings().weight.grad
+    assert gradient[1].abs().sum() > 0  # the pad token of before
+    model.save_pretrained(tmp_path)
+    again = AUTO_CLASSES[row.objective].from_pretrained(tmp_path)
+    for kept in (again.config, again.generation_config):
+        assert (kept.bos_token_id, kept.eos_token_id, kept.pad_token_id) == (40, 41, 42)
+    if name == "t5":
+        assert again.config.decoder_start_token_id == 42
+    else:
+        assert again.get_input_embeddings().padding_idx == 42
+        adopt_ids(model, row, SpecialIds(bos=40, eos=41, pad=41))
+        assert model.get_input_embeddings().padding_idx is None  # else the end of text would not be learned
