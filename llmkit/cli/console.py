@@ -212,7 +212,8 @@ class _PlainBar:
     def advance(self, n: float = 1, **facts: object) -> None:
         self.meter.advance(n, facts)
         now = time.monotonic()
-        if now - self.spoke >= PLAIN_INTERVAL:
+        done = self.meter.total is not None and self.meter.done >= self.meter.total  # the summary follows at once
+        if now - self.spoke >= PLAIN_INTERVAL and not done:
             self.spoke = now
             meter = self.meter
             said = _joined([f"{meter.label}: {meter.count()}", meter.left(), meter.rate(), meter.describe()])
