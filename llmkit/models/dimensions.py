@@ -78,7 +78,6 @@ TERMS: Mapping[str, Terms] = MappingProxyType(
 )
 """transformers `model_type` -> its terms; every family of the table has a row."""
 
-_SETTABLE = ("width", "layers", "heads", "kv_heads", "head_width", "ff_width")
 _DERIVED = {
     "kv_heads": "every head has its own keys and values",
     "head_width": "the width of a head is width / heads",
@@ -98,32 +97,32 @@ def overrides(options: FamilyOptions) -> Shape:
     """
     row = family(options.family)
     shape = {**row.shared, **size_of(row, options.size).shape}
-    wanted, terms = options.architecture, TERMS[row.model_type]
-    changed = _renamed(row, terms, wanted)
-    _keep_proportions(shape, changed, terms, wanted)
+    architecture, terms = options.architecture, TERMS[row.model_type]
+    changed = _renamed(row, terms, architecture)
+    _keep_proportions(shape, changed, terms, architecture)
     if changed:
         _check({**shape, **changed}, terms)
     if row.model_type == "falcon" and terms.kv_heads in changed:
         # One head of keys and values is Falcon-7B's block; several are the other one, of 40B and 180B.
         single = changed[terms.kv_heads] == 1
         changed |= {"multi_query": single, "new_decoder_architecture": not single}
-    if row.model_type == "codegen" and (wanted.width or wanted.heads):
+    if row.model_type == "codegen" and (architecture.width or architecture.heads):
         now = {**shape, **changed}
         changed["rotary_dim"] = min(_number(now, "rotary_dim"), _number(now, "n_embd") // _number(now, "n_head"))
-    if wanted.dropout is not None:
-        changed |= dict.fromkeys(terms.dropout, wanted.dropout)
+    if architecture.dropout is not None:
+        changed |= dict.fromkeys(terms.dropout, architecture.dropout)
     return changed
 
 
-def rows_of(options: ArchitectureOptions, tokens: int) -> int:
+def rows_of(architecture: ArchitectureOptions, tokens: int) -> int:
     """Rows of the embedding for a tokenizer of that many tokens. Raises ConfigError where fewer are asked for."""
-    if options.vocab_size and options.vocab_size < tokens:
+    if architecture.vocab_size and architecture.vocab_size < tokens:
         raise ConfigError(
-            f"a vocabulary of {options.vocab_size} cannot hold the {tokens} tokens of the tokenizer",
+            f"a vocabulary of {architecture.vocab_size} cannot hold the {tokens} tokens of the tokenizer",
             where="architecture.vocab_size",
             mend=f"use --vocab-size {tokens} or more, or none",
         )
-    return options.vocab_size or tokens
+    return architecture.vocab_size or tokens
 
 
 def check_length(row: Family, size: str, length: int) -> None:
@@ -136,29 +135,38 @@ def check_length(row: Family, size: str, length: int) -> None:
         )
 
 
-def _renamed(row: Family, terms: Terms, wanted: ArchitectureOptions) -> dict[str, object]:
+def _renamed(row: Family, terms: Terms, architecture: ArchitectureOptions) -> dict[str, object]:
+    settings = {
+        "width": (terms.width, architecture.width),
+        "layers": (terms.layers, architecture.layers),
+        "heads": (terms.heads, architecture.heads),
+        "kv_heads": (terms.kv_heads, architecture.kv_heads),
+        "head_width": (terms.head_width, architecture.head_width),
+        "ff_width": (terms.ff_width, architecture.ff_width),
+    }
     changed: dict[str, object] = {}
-    for name in _SETTABLE:
-        value = getattr(wanted, name)
+    for name, (term, value) in settings.items():
         if not value:
             continue
-        if not getattr(terms, name):
+        if not term:
             raise ConfigError(
                 f"{row.name} models have no --{name.replace('_', '-')}: {_DERIVED[name]}",
                 where=f"architecture.{name}",
                 mend="leave it out, or choose another family",
             )
-        changed[getattr(terms, name)] = value
+        changed[term] = value
     return changed
 
 
-def _keep_proportions(shape: Shape, changed: dict[str, object], terms: Terms, wanted: ArchitectureOptions) -> None:
-    if wanted.width and not wanted.ff_width and shape.get(terms.ff_width):
-        exact = _number(shape, terms.ff_width) * wanted.width / _number(shape, terms.width)
+def _keep_proportions(
+    shape: Shape, changed: dict[str, object], terms: Terms, architecture: ArchitectureOptions
+) -> None:
+    if architecture.width and not architecture.ff_width and shape.get(terms.ff_width):
+        exact = _number(shape, terms.ff_width) * architecture.width / _number(shape, terms.width)
         changed[terms.ff_width] = max(8, 8 * round(exact / 8))
     alike = terms.kv_heads and shape.get(terms.kv_heads) == shape[terms.heads]
-    if alike and wanted.heads and not wanted.kv_heads:
-        changed[terms.kv_heads] = wanted.heads
+    if alike and architecture.heads and not architecture.kv_heads:
+        changed[terms.kv_heads] = architecture.heads
 
 
 def _check(now: Shape, terms: Terms) -> None:

@@ -37,7 +37,7 @@ def _read(tree: ast.AST, holders: set[str]) -> set[str]:
 
 
 HOLDERS = {"cfg", "config", "options", "_options", "lora"} | {
-    *("clean", "language", "quality", "privacy", "dedup", "decontaminate", "split", "web", "limits")
+    *("clean", "language", "quality", "privacy", "dedup", "decontaminate", "split", "web", "limits", "architecture")
 }
 
 
