@@ -24,7 +24,7 @@ from llmkit.reporting.reporter import Progress as Bar
 from llmkit.reporting.reporter import Reporter, Silent, Trend
 
 _MIN_BAR, _MAX_BAR = 8, 28
-SPARK = 16
+SPARK = 12
 """Columns of a fact's curve."""
 PLAIN_INTERVAL = 5.0
 """Seconds between two progress lines in a log: often enough to see life, rare enough to read."""
@@ -133,7 +133,8 @@ class _Meter:
 
     def summary(self, *, curves: bool = False) -> str:
         count = f" {self._amount(self.done)}" if self.unit else ""
-        return _joined([f"{self.label}:{count} in {duration(self.seconds)}", self.rate(), self.describe(curves=curves)])
+        rate = "" if any(name.endswith("/s") for name in self.facts) else self.rate()
+        return _joined([f"{self.label}:{count} in {duration(self.seconds)}", rate, self.describe(curves=curves)])
 
     def _amount(self, count: float) -> str:
         return size(count) if self.unit == BYTES else f"{number(round(count))} {self.unit}"

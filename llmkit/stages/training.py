@@ -268,13 +268,13 @@ def _facts(record: StepRecord, summary: Summary, *, timed: bool) -> dict[str, ob
     """What stands beside the bar; the last things are the first to go where there is no room."""
     facts: dict[str, object] = {"step": record.step} if timed else {}
     facts["loss"] = Trend(summary.history.values)
-    if summary.evaluations:
-        facts["held-out"] = f"{summary.evaluations[-1]['loss']:.3f}"
     # What stays on the screen after the last step is the mean of the run.
     rate = summary.rate if record.progress >= 1 or record.stalled else summary.rate_now
     facts["tokens/s"] = round(rate)
     if summary.measure is not None:
         facts["MFU"] = f"{summary.measure.mfu(rate):.0%}"
+    if summary.evaluations:
+        facts["held-out"] = f"{summary.evaluations[-1]['loss']:.3f}"
     return facts | {"lr": f"{record.lr:.2g}"}
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from llmkit.registry.disk import write_whole
-from llmkit.reporting.blocks import Block, Figures, Heading, Line, Plot, Table
+from llmkit.reporting.blocks import Block, Figures, Heading, Plot, Table
 from llmkit.reporting.page import page
 from llmkit.stages.training import read_log, smoothed
-from llmkit.stages.training_words import parts, samples, table, verdict
+from llmkit.stages.training_words import parts, samples, table, verdict, verdict_lines
 
 METRICS, PAGE = "metrics.jsonl", "report.html"
 
@@ -48,8 +48,7 @@ def blocks(
     rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], options: Mapping[str, object]
 ) -> Sequence[Block]:
     """The page's content."""
-    said = verdict(facts)
-    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters"))), Line(str(said), said.style)]
+    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters"))), *verdict_lines(verdict(facts))]
     held_out = [(float(e["step"]), float(e["loss"])) for e in facts["evaluations"]]
     losses = {"training": smoothed([(row["step"], row["loss"]) for row in rows]), "held-out": held_out}
     names = facts["evaluations"][0].get("parts", {}) if facts["evaluations"] else {}

@@ -22,6 +22,11 @@ def verdict(payload: Mapping[str, Any]) -> Verdict:
     return judge(points, stopped=str(payload.get("stopped") or ""))
 
 
+def verdict_lines(said: Verdict) -> Sequence[Block]:
+    """What was seen, and below it what to do."""
+    return [Line(said.seen, said.style), *([Line(f"→ {said.advice}", said.style)] if said.advice else [])]
+
+
 def perplexity(loss: float) -> float:
     """Of a loss in nats; finite where the loss is."""
     return math.exp(min(loss, 700.0))
@@ -43,7 +48,7 @@ def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
     published = payload.get("published_step")
     if losses and published is not None and published != payload["evaluations"][-1]["step"]:
         found.append(Line(f"the weights are those of step {published:,}; the last ones are in last/", "plain"))
-    return [*found, Line(str(said), said.style)]
+    return [*found, *verdict_lines(said)]
 
 
 def table(payload: Mapping[str, Any], most: int = _MOST_ROWS) -> Sequence[Block]:

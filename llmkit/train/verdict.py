@@ -85,28 +85,19 @@ def _judged(points: Sequence[Point]) -> Verdict:
         return _risen(best, last)
     fell = f"held-out loss {first.held_out:.3f} to {last.held_out:.3f}"
     gap = _gap(last)
+    beside = "" if gap is None else f", with the training loss at {last.training:.3f}"
     if gap is not None and gap > GAP:
-        return Verdict(
-            "memorising",
-            f"{fell}, and the training loss is lower, {last.training:.3f}",
-            "it begins to learn its text by heart; more text helps more than more steps",
-        )
+        advice = "it begins to learn its text by heart; more text helps more than more steps"
+        return Verdict("memorising", f"{fell}, and the training loss is lower, {last.training:.3f}", advice)
     if len(points) < TREND:
         return Verdict("short", fell, "evaluate more often to see whether it still falls")
     if _still_falling(points):
         if gap is None:
             return Verdict("falling", f"{fell}, and still falling", "more steps would help")
-        return Verdict(
-            "underfit",
-            f"{fell}, still falling, and the training loss is no lower, {last.training:.3f}",
-            "it underfits; train for more steps, or take a larger model",
-        )
-    equal = f", and the training loss is as high, {last.training:.3f}" if gap is not None else ""
-    return Verdict(
-        "flat",
-        f"{fell}, flat at the end{equal}",
-        "a larger model, or a longer schedule, would go lower; not more of the same",
-    )
+        advice = "it underfits; train for more steps, or take a larger model"
+        return Verdict("underfit", f"{fell}, still falling{beside}", advice)
+    advice = "a larger model or a longer schedule would go lower; more of the same would not"
+    return Verdict("flat", f"{fell}, flat at the end{beside}", advice)
 
 
 def _never_fell(first: Point, last: Point) -> Verdict:
@@ -124,19 +115,13 @@ def _never_fell(first: Point, last: Point) -> Verdict:
 
 
 def _risen(best: Point, last: Point) -> Verdict:
-    rose = f"the held-out loss was {best.held_out:.3f} at step {best.step:,} and rose to {last.held_out:.3f}"
+    rose = f"held-out loss up from {best.held_out:.3f} (step {best.step:,}) to {last.held_out:.3f}"
     if best.training is not None and last.training is not None and last.training > best.training * (1 + RISEN):
-        return Verdict(
-            "unstable",
-            f"{rose}, the training loss with it ({best.training:.3f} to {last.training:.3f})",
-            "training is unstable; use a lower learning rate or a longer warm-up",
-        )
-    gap = f" while the training loss went to {last.training:.3f}" if last.training is not None else ""
-    return Verdict(
-        "overfit",
-        f"{rose}{gap}",
-        f"it overfits; stop near step {best.step:,}, or train on more text, a smaller model, or with more weight decay",
-    )
+        advice = "training is unstable; use a lower learning rate or a longer warm-up"
+        return Verdict("unstable", f"{rose}, training loss too, to {last.training:.3f}", advice)
+    beside = "" if last.training is None else f", training loss at {last.training:.3f}"
+    advice = f"it overfits; stop near step {best.step:,}, or use more text, a smaller model or more weight decay"
+    return Verdict("overfit", f"{rose}{beside}", advice)
 
 
 def _gap(point: Point) -> float | None:
