@@ -132,7 +132,7 @@ class ArchitectureOptions(Config):
 class FamilyOptions(Config):
     """A model by its family and size, or with dimensions of one's own."""
 
-    family: str = option("gpt2", "Model family, a row of the table in docs/pretrain.md.")
+    family: str = option("gpt2", "Model family, a row of the table in docs/families.md.")
     size: str = option("tiny", "Size of the family.")
     architecture: ArchitectureOptions = ArchitectureOptions()
 
