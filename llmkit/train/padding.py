@@ -15,55 +15,47 @@ from llmkit.train.samples import IGNORE, Batch, IntArray, Sample, permutation
 
 _GROUP = 32
 """Steps whose samples are sorted by length together: enough for little padding, few enough to stay shuffled."""
-_SMALLEST_BUCKET = 32
+SMALLEST = 32
+"""The least width that rows are padded to."""
 
 
-class Padded:
-    """Causal examples for the loop, padded on the right.
-
-    Each row is one example, so no example can see another; and as attention is causal, what is right of it cannot
-    reach it either. No attention mask is needed, which keeps the fast kernels in use, and padding is known by its
-    position only: the pad token's id plays no part, and may be that of eos.
+class ByLength:
+    """Numbered samples of known lengths: steps of similar lengths, and the few widths that their rows are padded to.
 
     Args:
+        lengths: of each sample, in tokens.
         batch_size: samples of an optimizer step; lengths are grouped so that a step's samples are similar.
-        filler: id at padded positions; any that exists.
-        shuffle: False keeps the order, for validation.
+        shuffle: False goes from the longest to the shortest, for validation.
+        smallest: the least width.
 
     Raises:
-        DataError: no examples.
+        DataError: no samples.
     """
 
     def __init__(
-        self, examples: Sequence[Rendered], *, batch_size: int, seed: int, filler: int = 0, shuffle: bool = True
+        self, lengths: Sequence[int], *, batch_size: int, seed: int, shuffle: bool = True, smallest: int = SMALLEST
     ) -> None:
-        if not examples:
+        if not len(lengths):
             raise DataError("there are no examples to train on", mend="check the data and its splits")
-        self._examples = examples
-        self._lengths = np.array([len(example) - 1 for example in examples], dtype=np.int64)
-        self._batch_size, self._seed, self._filler, self._shuffle = batch_size, seed, filler, shuffle
-        self._buckets = buckets(int(self._lengths.max()))
+        self._lengths = np.array(lengths, dtype=np.int64)
+        self._batch_size, self._seed, self._shuffle = batch_size, seed, shuffle
+        self._buckets = buckets(int(self._lengths.max()), smallest)
         self._order = lru_cache(maxsize=2)(self._make_order)
 
     def __len__(self) -> int:
-        return len(self._examples)
+        return len(self._lengths)
 
     def order(self, epoch: int) -> IntArray:
+        """The samples of that epoch, the longest batch first in the first one."""
         return self._order(epoch)
 
-    def batch(self, samples: Sequence[Sample], rows: int) -> Batch:
+    def width(self, samples: Sequence[Sample]) -> int:
+        """Tokens to which the rows of these samples are padded."""
         longest = max((int(self._lengths[sample.number]) for sample in samples), default=1)
-        width = self._buckets[bisect_left(self._buckets, longest)]
-        ids = np.full((rows, width), self._filler, dtype=np.int64)
-        labels = np.full((rows, width), IGNORE, dtype=np.int64)
-        for row, sample in enumerate(samples):
-            example = self._examples[sample.number]
-            ids[row, : len(example) - 1] = example.ids[:-1]
-            labels[row, : len(example) - 1] = np.where(example.trained[1:], example.ids[1:], IGNORE)
-        return Batch({"input_ids": torch.from_numpy(ids)}, torch.from_numpy(labels))
+        return self._buckets[bisect_left(self._buckets, longest)]
 
     def _make_order(self, epoch: int) -> IntArray:
-        count = len(self._examples)
+        count = len(self._lengths)
         if not self._shuffle:
             return np.argsort(-self._lengths, kind="stable").astype(np.int64)
         shuffled = permutation(count, self._seed, "order", epoch)
@@ -83,10 +75,43 @@ class Padded:
         return np.concatenate([*(whole[turn] for turn in turns), *rest])
 
 
-def buckets(longest: int) -> list[int]:
-    """Lengths to pad to: four to each doubling, from 32, so that less than a quarter of a row is padding."""
-    lengths = [_SMALLEST_BUCKET]
+class Padded(ByLength):
+    """Causal examples for the loop, padded on the right.
+
+    Each row is one example, so no example can see another; and as attention is causal, what is right of it cannot
+    reach it either. No attention mask is needed, which keeps the fast kernels in use, and padding is known by its
+    position only: the pad token's id plays no part, and may be that of eos.
+
+    Args:
+        filler: id at padded positions; any that exists.
+
+    Raises:
+        DataError: no examples.
+    """
+
+    def __init__(
+        self, examples: Sequence[Rendered], *, batch_size: int, seed: int, filler: int = 0, shuffle: bool = True
+    ) -> None:
+        # What is read of an example is all but its last token.
+        lengths = [len(example) - 1 for example in examples]
+        super().__init__(lengths, batch_size=batch_size, seed=seed, shuffle=shuffle)
+        self._examples, self._filler = examples, filler
+
+    def batch(self, samples: Sequence[Sample], rows: int) -> Batch:
+        width = self.width(samples)
+        ids = np.full((rows, width), self._filler, dtype=np.int64)
+        labels = np.full((rows, width), IGNORE, dtype=np.int64)
+        for row, sample in enumerate(samples):
+            example = self._examples[sample.number]
+            ids[row, : len(example) - 1] = example.ids[:-1]
+            labels[row, : len(example) - 1] = np.where(example.trained[1:], example.ids[1:], IGNORE)
+        return Batch({"input_ids": torch.from_numpy(ids)}, torch.from_numpy(labels))
+
+
+def buckets(longest: int, smallest: int = SMALLEST) -> list[int]:
+    """Lengths to pad to: four to each doubling, from `smallest`, so that less than a quarter of a row is padding."""
+    lengths = [smallest]
     while lengths[-1] < longest:
         doubling = 1 << (lengths[-1].bit_length() - 1)
         lengths.append(lengths[-1] + doubling // 4)
-    return [*lengths[:-1], longest] if lengths[-1] > longest > _SMALLEST_BUCKET else lengths
+    return [*lengths[:-1], longest] if lengths[-1] > longest > smallest else lengths
