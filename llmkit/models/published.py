@@ -1,7 +1,9 @@
 """What the publishers of each size print: the number of its parameters, and where its shape is on record.
 
-The shapes of `families.py` were compared with these records, one by one. A printed figure is as exact as its last digit
-that is not zero, rounded or cut there: "1.23B" stands for 1.225 to 1.24 billion.
+The shapes of `families.py` were compared with `shape`, one by one: the publisher's file, or that of a model derived
+from it without change. `printed` names the publisher's page; the figures were read there, in a copy, or where it is
+quoted, and those that stand in a size's own name were not looked up again. A printed figure is as exact as its last
+digit that is not zero, rounded or cut there: "1.23B" stands for 1.225 to 1.24 billion.
 """
 
 from __future__ import annotations
