@@ -159,7 +159,7 @@ def _view(job: Job[FinetuneConfig], task: Task, training: Part, reporter: Report
 
     length = max(1, training.counts["tokens"] // training.counts["examples"])
     measure = partial(utilisation, task.loaded.model, task.loaded.objective, length)
-    return View(None, measure, tracked(job.config, job, reporter))
+    return View(None, measure, tracked(job.config, job, reporter), task.likelihood)
 
 
 def _budget(cfg: FinetuneConfig, examples: int) -> FinetuneConfig:

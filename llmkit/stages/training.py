@@ -49,6 +49,7 @@ class View:
         bytes_per_token: of the held-out text, where its bits per byte mean something: for causal models.
         utilisation: how to tell the MFU, once the run has settled what it runs on.
         tracking: opened for the run; takes the figures of each step to trackers such as TensorBoard.
+        likelihood: whether the loss is a negative log-likelihood per token, so that a perplexity means something.
     """
 
     bytes_per_token: float | None = None
@@ -56,6 +57,7 @@ class View:
     tracking: AbstractContextManager[Callable[[int, Figures], None]] = field(
         default_factory=lambda: nullcontext(lambda step, figures: None)
     )
+    likelihood: bool = True
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Summary:
     """A run as it went: the first and the last held-out loss, every evaluation, tokens and time of this session."""
 
     bytes_per_token: float | None = None
+    likelihood: bool = True
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
     loss: float | None = None
@@ -133,7 +136,9 @@ class Summary:
         if self.evaluations:
             last = self.evaluations[-1]["loss"]
             loss = next((e["loss"] for e in self.evaluations if e["step"] == published), last)
-            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": loss, "perplexity": perplexity(loss)}
+            found |= {"initial_loss": self.evaluations[0]["loss"], "loss": loss}
+            if self.likelihood:
+                found["perplexity"] = perplexity(loss)
             if published != self.steps:
                 found |= {"published_step": published, "last_loss": last}
             if self.bytes_per_token:
@@ -147,6 +152,8 @@ class Summary:
     def _facts(self, evaluation: Evaluation) -> dict[str, Any]:
         """An evaluation, JSON-ready."""
         facts: dict[str, Any] = {key: getattr(evaluation, key) for key in ("step", "loss", "nll", "tokens")}
+        if self.likelihood:
+            facts["perplexity"] = perplexity(evaluation.loss)
         if self.bytes_per_token:
             facts["bits_per_byte"] = evaluation.loss / self.bytes_per_token / math.log(2)
         if evaluation.parts:
@@ -164,7 +171,7 @@ def follow(
     from llmkit.train.launch import World
 
     view = view or View()
-    summary = Summary(view.bytes_per_token)
+    summary = Summary(view.bytes_per_token, view.likelihood)
     first = next(records)
     summary.take(first)
     for note in first.notes:
@@ -254,10 +261,9 @@ def _speak(record: StepRecord, summary: Summary, reporter: Reporter) -> None:
     if record.evaluation is None:
         return
     last = summary.evaluations[-1]
-    parts = [
-        f"step {record.step:,}: held-out loss {last['loss']:.4f}",
-        f"perplexity {shown_perplexity(last['loss'])}",
-    ]
+    parts = [f"step {record.step:,}: held-out loss {last['loss']:.4f}"]
+    if "perplexity" in last:
+        parts.append(f"perplexity {shown_perplexity(last['loss'])}")
     if "bits_per_byte" in last:
         parts.append(f"bits per byte {last['bits_per_byte']:.4f}")
     parts += [f"{name} {loss:.4f}" for name, loss in last.get("parts", {}).items()]
@@ -289,10 +295,8 @@ def _figures(record: StepRecord, summary: Summary) -> dict[str, float]:
             found["train/mfu"] = summary.measure.mfu(rate)
     if record.evaluation is not None:
         last = summary.evaluations[-1]
-        found |= {"held_out/loss": last["loss"], "held_out/perplexity": perplexity(last["loss"])}
+        found |= {f"held_out/{key}": last[key] for key in ("loss", "perplexity", "bits_per_byte") if key in last}
         found |= {f"held_out/{name}/loss": loss for name, loss in last.get("parts", {}).items()}
-        if "bits_per_byte" in last:
-            found["held_out/bits_per_byte"] = last["bits_per_byte"]
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from llmkit.reporting.blocks import Block, Line, Quote, Table
@@ -52,25 +52,24 @@ def curve(payload: Mapping[str, Any]) -> Sequence[Block]:
 
 
 def table(payload: Mapping[str, Any], most: int = _MOST_ROWS) -> Sequence[Block]:
-    """The evaluations, or `most` of them: both losses, perplexity, bits per byte where they are known."""
+    """The evaluations, or `most` of them: both losses, and perplexity and bits per byte where they mean something."""
     evaluations = payload["evaluations"]
     if not evaluations:
         return []
-    has_bits = any("bits_per_byte" in e for e in evaluations)
-    columns = ("step", "training loss", "held-out loss", "perplexity", *(("bits per byte",) if has_bits else ()), "")
     best = payload.get("best_step")
-    rows = [
-        (
-            int(e["step"]),
-            _figure(e.get("training_loss")),
-            _figure(e["loss"]),
-            shown_perplexity(e["loss"]),
-            *((_figure(e.get("bits_per_byte")),) if has_bits else ()),
-            "best" if e["step"] == best and len(evaluations) > 1 else "",
-        )
-        for e in thinned(evaluations, most, keep=best)
-    ]
-    return [Table(columns, rows, "", frozenset(range(len(columns) - 1)))]
+    columns: dict[str, Callable[[Mapping[str, Any]], object]] = {
+        "step": lambda e: int(e["step"]),
+        "training loss": lambda e: _figure(e.get("training_loss")),
+        "held-out loss": lambda e: _figure(e["loss"]),
+        "perplexity": lambda e: shown_perplexity(e["loss"]),
+        "bits per byte": lambda e: _figure(e.get("bits_per_byte")),
+        "": lambda e: "best" if e["step"] == best and len(evaluations) > 1 else "",
+    }
+    for name in ("perplexity", "bits per byte"):
+        if name.replace(" ", "_") not in evaluations[-1]:
+            del columns[name]
+    rows = [tuple(cell(e) for cell in columns.values()) for e in thinned(evaluations, most, keep=best)]
+    return [Table(tuple(columns), rows, "", frozenset(range(len(columns) - 1)))]
 
 
 def parts(payload: Mapping[str, Any]) -> Sequence[Block]:
@@ -80,8 +79,8 @@ def parts(payload: Mapping[str, Any]) -> Sequence[Block]:
     if not last:
         return []
     first = evaluations[0].get("parts", {})
-    rows = [(name, _figure(first.get(name)), _figure(loss), shown_perplexity(loss)) for name, loss in last.items()]
-    return [Table(("dataset", "held-out before", "after", "perplexity"), rows, "", frozenset({1, 2, 3}))]
+    rows = [(name, _figure(first.get(name)), _figure(loss)) for name, loss in last.items()]
+    return [Table(("dataset", "held-out loss before", "after"), rows, "", frozenset({1, 2}))]
 
 
 def thinned(rows: Sequence[Mapping[str, Any]], most: int, *, keep: int | None = None) -> list[Mapping[str, Any]]:

@@ -214,3 +214,16 @@ def test_a_terminal_shows_the_first_sample_in_short_and_a_page_all_of_them() -> 
 
 def test_what_is_kept_is_json(tmp_path: Path) -> None:
     json.dumps(run(tmp_path, view=View(4.0)).evaluations, allow_nan=False)
+
+
+def test_a_loss_that_is_no_likelihood_has_no_perplexity(tmp_path: Path) -> None:
+    """That of labels or preferences: e to its power is a number without a meaning."""
+    shown = Listener()
+    summary = run(tmp_path, view=View(likelihood=False), reporter=shown)
+    assert "perplexity" not in summary.metrics(STEPS)
+    assert not any("perplexity" in line for line in shown.lines)
+    table = curve({"evaluations": summary.evaluations})[0]
+    assert isinstance(table, Table)
+    assert list(table.columns) == ["step", "training loss", "held-out loss", ""]
+    told = run(tmp_path, view=View(4.0)).evaluations
+    assert list(curve({"evaluations": told})[0].columns)[3:5] == ["perplexity", "bits per byte"]  # type: ignore[union-attr]
