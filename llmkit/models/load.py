@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from llmkit.errors import DataError, NotFoundError
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Family, Objective, family_of_type
 from llmkit.models.templates import CHAT_TEMPLATES
+from llmkit.models.tokens import make_room, rows_of
+
+TASK_FILE = "task.json"
+"""What an artifact was tuned for, and what is needed to use it: labels, limits."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +45,13 @@ class LoadedModel:
     objective: Objective
     context: int | None
 
-    def save(self, folder: Path) -> None:
-        """Write the model and its tokenizer as a folder that plain transformers loads."""
-        self.model.save_pretrained(folder)
+    def save(self, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+        """Write the model and its tokenizer as a folder that plain transformers loads.
+
+        Args:
+            state: its tensors by name, where the model does not have them whole itself.
+        """
+        self.model.save_pretrained(folder, state_dict=state)
         self.tokenizer.save_pretrained(folder)
 
 
@@ -76,15 +85,38 @@ def load_model(
         raise DataError(
             f"the model cannot be loaded: {error}", where=str(folder), mend="fetch or make it again"
         ) from error
+    tokenizer = tokenizer_for(config, folder, adapter)
     if adapter is not None:
         model = _with_adapter(model, adapter, trainable)
     model.eval()
-    own = adapter is not None and (adapter / "tokenizer_config.json").is_file()
+    context = getattr(config, "max_position_embeddings", None)
+    return LoadedModel(model, tokenizer, family_of_type(config.model_type), objective, context)
+
+
+def tokenizer_for(config: PretrainedConfig, folder: Path, adapter: Path | None = None) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, or of an adapter that has its own.
+
+    One without a chat template gets that of its family, where the family has one; but not where the model was taught
+    plain text, which it is then asked in too.
+    """
+    holder = adapter if adapter is not None and has_tokenizer(adapter) else folder
+    tokenizer = load_tokenizer(holder)
     row = family_of_type(config.model_type)
-    tokenizer = load_tokenizer(adapter if own and adapter else folder)
-    if tokenizer.chat_template is None and row is not None and row.chat in CHAT_TEMPLATES:
+    if tokenizer.chat_template is None and row is not None and row.chat in CHAT_TEMPLATES and not _taught_text(holder):
         tokenizer.chat_template = CHAT_TEMPLATES[row.chat]
-    return LoadedModel(model, tokenizer, row, objective, getattr(config, "max_position_embeddings", None))
+    return tokenizer
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a tokenizer was saved with what is in a folder."""
+    return (folder / "tokenizer_config.json").is_file()
+
+
+def _taught_text(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / TASK_FILE).read_text("utf-8")).get("task") == "text")
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -183,6 +215,7 @@ def _with_adapter(model: PreTrainedModel, adapter: Path, trainable: bool) -> Pef
     if not (adapter / "adapter_config.json").is_file():
         raise NotFoundError("there is no adapter in this folder: it has no adapter_config.json", where=str(adapter))
     _check_weights(adapter, "adapter_model.safetensors")
+    make_room(model, rows_of(adapter, load_tokenizer(adapter) if has_tokenizer(adapter) else None))
     try:
         return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
     except (ValueError, RuntimeError, KeyError, TypeError, OSError) as error:

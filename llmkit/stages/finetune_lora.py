@@ -112,9 +112,11 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     from llmkit.stages.tuning.task import Given
     from llmkit.train.launch import World
     from llmkit.train.loop import train
+    from llmkit.train.parallel import require_whole
     from llmkit.train.precision import resolve_device
 
     cfg = job.config
+    require_whole("finetune-lora")
     task = open_task(Given(cfg, Dataset.open(job.paths["examples"]), job.paths))
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.pretraining_data import job_paths, open_data
-from llmkit.stages.publishing import CHECKPOINTS, add_last, settle
+from llmkit.stages.publishing import CHECKPOINTS, add_last, saver, settle
 from llmkit.stages.sampling import kept, speaking
 from llmkit.stages.starting import check_options, check_start, find_start, starting_model
 from llmkit.stages.tokens import tokens_of
@@ -170,11 +170,10 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
         elif cfg.sample_every and record.step % cfg.sample_every == 0:
             reporter.info(f"step {record.step:,}: {' '.join(_sample(loaded, prompt, cfg.seed).split())}", style="dim")
         summary = latest
-    saving = job.is_main
-    published = settle(cfg, summary, loaded.model, job.work, loaded.save if saving else None)
+    save = saver(job, loaded)
+    published = settle(cfg, summary, loaded.model, job.work, save)
     shown["after"] = _sample(loaded, prompt, cfg.seed)
-    if saving:
-        _save(loaded, job.work)
+    _save(job, save)
     return {
         "evaluations": summary.evaluations,
         "best_step": summary.best,
@@ -211,13 +210,15 @@ def _sample(loaded: LoadedModel, prompt: str, seed: int) -> str:
         return prompt + local.generate(prompt, Sampling(max_tokens=SAMPLE_TOKENS, temperature=0.8, seed=seed)).text
 
 
-def _save(loaded: LoadedModel, folder: Path) -> None:
+def _save(job: Job[PretrainConfig], save: Callable[[Path], None]) -> None:
     import shutil
 
-    out = folder / "model"
-    shutil.rmtree(out, ignore_errors=True)
-    loaded.save(out)
-    add_last(folder, out)
+    out = job.work / "model"
+    if job.is_main:
+        shutil.rmtree(out, ignore_errors=True)
+    save(out)
+    if job.is_main:
+        add_last(job.work, out)
 
 
 def show(payload: Mapping[str, Any]) -> Sequence[Block]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import StorageError
+from llmkit.stages.jobs import Job
 from llmkit.stages.training import Summary
+
+if TYPE_CHECKING:
+    from llmkit.models.load import LoadedModel
 
 CHECKPOINTS = "checkpoints"
 LAST = "last"
@@ -22,8 +26,8 @@ def settle(
 
     Args:
         work: holds the checkpoints of the run.
-        keep_last: saves the model as it is into a folder, before other weights replace it; None in a process that does
-            not save.
+        keep_last: saves the model as it is into a folder, before other weights replace it; None in a process that
+            takes no part in it.
 
     Raises:
         StorageError: the checkpoint with the best weights is gone or damaged.
@@ -45,6 +49,18 @@ def settle(
         keep_last(work / LAST)
     found.restore_weights(model)
     return best
+
+
+def saver(job: Job[Any], loaded: LoadedModel) -> Callable[[Path], None]:
+    """What saves a model into a folder. Every process must call it: a model in shards is gathered from all of them."""
+    from llmkit.train.parallel import whole_state
+
+    def save(folder: Path) -> None:
+        state = whole_state(loaded.model)
+        if job.is_main:
+            loaded.save(folder, state)
+
+    return save
 
 
 def add_last(work: Path, out: Path) -> None:

@@ -248,6 +248,8 @@ def _where(summary: Summary) -> str:
     """`on cpu in bf16, 1 process; MFU is of 412 GFLOP/s, a matrix product timed here`."""
     device, precision, processes = (summary.choices[key] for key in ("device", "precision", "processes"))
     said = f"on {device} in {precision}, {processes} process{'es' if processes > 1 else ''}"
+    if summary.choices["sharding"]:
+        said += f" that share one model ({summary.choices['sharding']})"
     if summary.measure is None:
         return said
     peak = summary.measure.peak / 1e9

@@ -130,7 +130,8 @@ def channel() -> Channel:
         ConfigError: the launcher's environment does not say where the processes meet.
         RunError: nobody is there.
     """
-    from torch.distributed import PrefixStore, rendezvous
+    from torch.distributed import PrefixStore  # type: ignore[attr-defined]  # torch does not say that it exports it
+    from torch.distributed.rendezvous import rendezvous
 
     try:
         store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=_ANSWER_SECONDS)))

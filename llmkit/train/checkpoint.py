@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from llmkit.errors import StorageError
@@ -56,7 +58,7 @@ class Checkpoint:
             )
         with torch.no_grad():
             for name, tensor in targets.items():
-                tensor.copy_(weights[name])
+                tensor.copy_(_as(tensor, weights[name]))
 
     def restore(self, model: nn.Module, optimizer: Optimizer) -> None:
         """Put the stored values into a model and its optimizer, which must be built as they were then."""
@@ -64,16 +66,76 @@ class Checkpoint:
         scalars = self.facts["optimizer"]
         moments = load_file(self.path / _OPTIMIZER)
         names = _names_by_position(model, optimizer)
+        parameters = dict(model.named_parameters())
         state: dict[int, dict[str, Any]] = {position: dict(scalars.get(name, {})) for position, name in names.items()}
         positions = {name: position for position, name in names.items()}
         for key, tensor in moments.items():
             name, _, entry = key.rpartition("/")
-            state[positions[name]][entry] = tensor
+            state[positions[name]][entry] = _as(parameters[name], tensor)
         filled = {position: entries for position, entries in state.items() if entries}
         optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def save(directory: Path, step: int, model: nn.Module, optimizer: Optimizer, facts: Mapping[str, Any]) -> Path:
+@dataclass(frozen=True)
+class Tensors:
+    """What a checkpoint holds beside its facts, by the names of the model's parameters.
+
+    Attributes:
+        weights: what the run changes.
+        moments: the optimizer's tensors, by `NAME/ENTRY`.
+        scalars: the optimizer's other values.
+    """
+
+    weights: Mapping[str, Tensor]
+    moments: Mapping[str, Tensor]
+    scalars: Mapping[str, Mapping[str, Any]]
+
+
+def tensors_of(model: nn.Module, optimizer: Optimizer, *, keep: bool = True) -> Tensors:
+    """What is to be saved of a model and its optimizer.
+
+    Where they are in shards, every process must call this, and each tensor is gathered by itself: no device ever holds
+    more than one of them whole.
+
+    Args:
+        keep: whether this process is the one that keeps them, on its CPU.
+    """
+    weights = _trained_tensors(model)  # first, as it leaves the model with the parameters that the optimizer knows
+    moments, scalars = _optimizer_state(model, optimizer)
+    return Tensors(_gathered(weights, keep), _gathered(moments, keep), scalars)
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """A tensor, or the one of which the processes each hold a shard."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def in_shards(model: nn.Module) -> bool:
+    """Whether a model is in shards (FSDP); whole parameters that a forward pass has left behind are let go of."""
+    found = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    for module in found:
+        module.reshard()
+    return bool(found)
+
+
+def _gathered(tensors: Mapping[str, Tensor], keep: bool) -> dict[str, Tensor]:
+    found = {}
+    for name, tensor in tensors.items():
+        full = whole(tensor)
+        if keep:
+            found[name] = full.cpu() if full is not tensor else full
+    return found
+
+
+def _as(target: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor cut as `target` is; a tensor of another shape (a step count) stays whole."""
+    if not isinstance(target, DTensor) or value.shape != target.shape:
+        return value
+    # Every process has read the whole: each takes its part, and nothing is sent.
+    return distribute_tensor(value.to(target.device), target.device_mesh, target.placements, src_data_rank=None)
+
+
+def save(directory: Path, step: int, tensors: Tensors, facts: Mapping[str, Any]) -> Path:
     """Write a checkpoint. Raises StorageError; earlier checkpoints stay."""
     target = _path(directory, step)
     with _storage(directory):
@@ -83,12 +145,11 @@ def save(directory: Path, step: int, model: nn.Module, optimizer: Optimizer, fac
         work = directory / f"{_UNFINISHED}{target.name}"
         work.mkdir()
         try:
-            tensors, scalars = _optimizer_state(model, optimizer)
             digests = {
-                _WEIGHTS: _write_tensors(work / _WEIGHTS, _trained_tensors(model)),
-                _OPTIMIZER: _write_tensors(work / _OPTIMIZER, tensors),
+                _WEIGHTS: _write_tensors(work / _WEIGHTS, tensors.weights),
+                _OPTIMIZER: _write_tensors(work / _OPTIMIZER, tensors.moments),
             }
-            state = {"format": _FORMAT, "step": step, "files": digests, **facts, "optimizer": scalars}
+            state = {"format": _FORMAT, "step": step, "files": digests, **facts, "optimizer": tensors.scalars}
             (work / _STATE).write_text(json.dumps(state, indent=1, allow_nan=False), encoding="utf-8")
             sync(work / _STATE)
             sync(work)
@@ -164,6 +225,7 @@ def _found(directory: Path) -> list[Path]:
 
 def _trained_tensors(model: nn.Module) -> dict[str, Tensor]:
     """What a run changes: trained parameters, and buffers that are saved with a model (tied ones once)."""
+    in_shards(model)
     kept = {name: parameter.detach() for name, parameter in model.named_parameters() if parameter.requires_grad}
     frozen = {name for name, parameter in model.named_parameters(remove_duplicate=False)}
     saved = model.state_dict().keys()

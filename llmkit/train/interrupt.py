@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -16,17 +17,19 @@ class HeldSignals:
 
     def __init__(self) -> None:
         self._arrived: set[int] = set()
+        self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        if threading.current_thread() is not threading.main_thread():  # only the main thread ever sees signals
+        # Only the main thread ever sees signals; and what is held already is held until the outer block ends.
+        if self._before or threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.getsignal(number) for number in SIGNALS}
+        self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
         def remember(number: int, frame: FrameType | None) -> None:
             if number in self._arrived:
-                signal.signal(number, before[signal.Signals(number)])
+                signal.signal(number, self._before[signal.Signals(number)])
                 signal.raise_signal(number)
             self._arrived.add(number)
 
@@ -35,8 +38,7 @@ class HeldSignals:
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            self._restore()
 
     def counts(self) -> list[float]:
         """1.0 for each of `SIGNALS` that is waiting, in their order; sums of it over processes tell who waits."""
@@ -45,6 +47,12 @@ class HeldSignals:
     def deliver(self, counts: list[float]) -> None:
         """Let the signals with a positive count, here or in another process, do now what they would have done."""
         self._arrived.clear()
+        self._restore()
         for number, count in zip(SIGNALS, counts, strict=True):
             if count:
                 signal.raise_signal(number)
+
+    def _restore(self) -> None:
+        before, self._before = self._before, {}
+        for number, handler in before.items():
+            signal.signal(number, handler)

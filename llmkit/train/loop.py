@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from llmkit.train.interrupt import SIGNALS, HeldSignals
 from llmkit.train.losses import Loss, token_loss, without_cache
 from llmkit.train.optim import optimizer_for
 from llmkit.train.options import Choices, trajectory
+from llmkit.train.parallel import agree, parallel_for
 from llmkit.train.precision import autocast, wide
 from llmkit.train.records import Evaluation, StepRecord
 from llmkit.train.samples import Samples, random_source, samples_of_step, shares
@@ -66,7 +67,7 @@ def train(
     """
     run = _Run(model, samples, options, loss, validation, directory)
     try:
-        with without_cache(model):
+        with without_cache(model), run.signals_held():
             yield from run.records()
     finally:
         run.accelerator.free_memory()
@@ -88,7 +89,8 @@ class _Run:
         self._options, self._samples, self._loss = options, samples, loss
         self._directory = directory
         self._held_out = _held_out(validation, options, loss)
-        self._bare = model.to(self.accelerator.device)
+        self._parallel = parallel_for(self.accelerator)
+        self._bare = self._parallel.place(model)
         self._bare.train()
         share = -(-options.batch_size // self.accelerator.num_processes)
         self._micro = min(options.micro_batch_size or share, share)
@@ -99,16 +101,25 @@ class _Run:
         self._elapsed = 0.0
         self._notes: tuple[str, ...] = ()
         found = checkpoints.latest(directory) if directory else None
-        self.choices = choose(options, self.accelerator, self._workload(), self._stored_choices(found))
+        agree(found.step if found else 0)
+        chosen = choose(options, self.accelerator, self._workload(), self._stored_choices(found))
+        self.choices = dataclasses.replace(chosen, sharding=self._parallel.name)
         torch.set_num_threads(self.choices.threads)
-        bare_optimizer = optimizer_for(model, options, self.accelerator.device.type)
-        if found:
-            self._resume(found, bare_optimizer)
-        self._bare_optimizer = bare_optimizer
         use_kernels(model)
         if self.choices.compiled:
             compile_blocks(model)
-        self._model, self._optimizer = self.accelerator.prepare(model, bare_optimizer)
+        self._parallel.prepare(
+            model,
+            lambda model: optimizer_for(model, options, self.accelerator.device.type),
+            lambda model, optimizer: self._resume(found, model, optimizer) if found else None,
+        )
+
+    @contextmanager
+    def signals_held(self) -> Iterator[None]:
+        """Several processes end after the same step: between steps too, a signal waits until all know of it."""
+        with self._held.hold() if self.accelerator.num_processes > 1 else nullcontext():
+            yield
+        self._held.deliver(self._held.counts())  # what came after the last step
 
     def records(self) -> Iterator[StepRecord]:
         evaluated = self._step == 0 and self._evaluate()
@@ -131,7 +142,7 @@ class _Run:
         try:
             yield record
         except BaseException:  # the caller closed us: it stops early, was interrupted or failed
-            self._save()
+            self._save_if_together()
             raise
 
     def _train_step(self) -> tuple[dict[str, Any], list[float]]:
@@ -143,7 +154,7 @@ class _Run:
         if weight == 0:
             raise DataError(f"step {self._step + 1} has no trained token", mend="check the data's labels")
         loss = total / weight
-        norm = self._scale_gradients(processes / weight)
+        norm = self._parallel.scale_gradients(processes / weight, self._options.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             raise RunError(
                 f"the loss of step {self._step + 1} is {loss}, its gradient norm {norm}",
@@ -158,10 +169,7 @@ class _Run:
             warmup=self._options.warmup,
             floor=self._options.floor,
         )
-        for group in self._optimizer.param_groups:
-            group["lr"] = lr
-        self._optimizer.step()
-        self._optimizer.zero_grad(set_to_none=True)
+        self._parallel.step(lr)
         seconds = time.perf_counter() - begin
         self._step += 1
         self._watch = self._watch.after(self._step, loss)
@@ -183,23 +191,14 @@ class _Run:
         sums = torch.zeros(4 + len(SIGNALS), dtype=wide(device), device=device)
         for turn, share in enumerate(mine, start=1):
             batch = self._samples.batch(share, self._micro).to(device)
-            synced = nullcontext() if turn == len(mine) else self.accelerator.no_sync(self._model)
-            with synced:
+            with self._parallel.turn(last=turn == len(mine)):
                 with autocast(device, self.choices.precision):
-                    total, weight = self._loss(self._model, batch)
-                self.accelerator.backward(total)
+                    total, weight = self._loss(self._parallel.model, batch)
+                self._parallel.backward(total)
             sums[:3] += torch.stack([total.detach(), weight, torch.tensor(batch.positions, device=device)])
         sums[3] = self._elapsed
         sums[4:] = torch.tensor(self._held.counts())
         return sums
-
-    def _scale_gradients(self, scale: float) -> float:
-        """Scale gradients of sums to those of the mean, and down to the clipping norm, in one pass; their norm."""
-        gradients = [p.grad for p in self._bare.parameters() if p.grad is not None]
-        norm = float(nn.utils.get_total_norm(gradients)) * scale
-        clip = self._options.clip
-        torch._foreach_mul_(gradients, scale * min(1.0, clip / norm) if clip and norm > 0 else scale)
-        return norm
 
     def _position(self, elapsed: float) -> float:
         """Steps done, or where the clock says the run is, whichever is further."""
@@ -240,7 +239,7 @@ class _Run:
                 accelerator=self.accelerator,
             )
         except BaseException:  # interrupted: the weights are those of a whole step
-            self._save()
+            self._save_if_together()
             raise
         self._evaluations = (*self._evaluations, evaluation)
         return True
@@ -258,11 +257,17 @@ class _Run:
             **facts,
         )
 
+    def _save_if_together(self) -> None:
+        """Save, unless that takes processes that are elsewhere: one of them failed alone."""
+        if self._directory is not None and self._step != self._saved and self._parallel.together():
+            self._save()
+
     def _save(self) -> Path | None:
         if self._directory is None or self._step == self._saved:
             return None
         self._saved = self._step
-        if not self.accelerator.is_main_process:
+        tensors = self._parallel.snapshot()
+        if not self.accelerator.is_main_process or tensors is None:
             return None
         facts = {
             "options": trajectory(self._options),
@@ -272,7 +277,7 @@ class _Run:
             "evaluations": [dataclasses.asdict(evaluation) for evaluation in self._evaluations],
             "watch": dataclasses.asdict(self._watch),
         }
-        path = checkpoints.save(self._directory, self._step, self._bare, self._bare_optimizer, facts)
+        path = checkpoints.save(self._directory, self._step, tensors, facts)
         best = best_of(self._evaluations)
         checkpoints.rotate(
             self._directory,
@@ -282,7 +287,7 @@ class _Run:
         )
         return path
 
-    def _resume(self, found: checkpoints.Checkpoint, optimizer: torch.optim.Optimizer) -> None:
+    def _resume(self, found: checkpoints.Checkpoint, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
         now = json.loads(json.dumps({**trajectory(self._options), "samples in the data": len(self._samples)}))
         then = {**found.facts["options"], "samples in the data": found.facts["samples"]}
         for key, value in now.items():
@@ -292,7 +297,7 @@ class _Run:
                     where=str(found.path),
                     mend="use the same options, or start over with --restart",
                 )
-        found.restore(self._bare, optimizer)
+        found.restore(model, optimizer)
         self._step = self._saved = self._resumed_from = found.step
         self._elapsed = found.facts["elapsed"]
         self._evaluations = tuple(map(Evaluation.of, found.facts["evaluations"]))

@@ -26,3 +26,5 @@ class Choices:
     compiled: bool
     threads: int
     processes: int
+    sharding: str = ""
+    """How the model is cut up between them; empty where each has it whole."""

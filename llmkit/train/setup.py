@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 import shutil
@@ -10,11 +11,12 @@ from dataclasses import dataclass
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType, broadcast_object_list
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from llmkit.config.sections import TrainOptions
-from llmkit.errors import UnavailableError
+from llmkit.errors import RunError, UnavailableError
+from llmkit.train.launch import World
 from llmkit.train.options import Choices
 from llmkit.train.precision import probe, resolve_device, threads_for
 
@@ -52,12 +54,22 @@ def accelerator_for(device_name: str) -> Accelerator:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision="no")
-    if accelerator.distributed_type in {DistributedType.FSDP, DistributedType.DEEPSPEED}:
-        raise UnavailableError(
-            f"{accelerator.distributed_type.value} cannot write llmkit's checkpoints yet",
-            mend="train with data parallelism only: torchrun, or an accelerate config without FSDP and DeepSpeed",
+    world = World.current()
+    if accelerator.num_processes != world.size:
+        raise RunError(
+            f"the launcher started {world.size} processes, and accelerate made a group of {accelerator.num_processes}",
+            mend="start them with torchrun, or with --processes",
         )
+    if world.size > 1 and device.type == "cpu":
+        atexit.unregister(_leave)
+        atexit.register(_leave)
     return accelerator
+
+
+def _leave() -> None:
+    """Gloo's threads, where nobody ends them, now and then abort a process that has finished its work."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def choose(options: TrainOptions, accelerator: Accelerator, work: Workload, stored: Choices | None) -> Choices:
