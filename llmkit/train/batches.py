@@ -53,6 +53,7 @@ class Windows:
             self._count = (len(tokens) - overlap) // objective.advance + (0 < objective.least - overlap <= rest)
             self._offsets = 1
         self._order = lru_cache(maxsize=2)(self._make_order)
+        self._offset = lru_cache(maxsize=2)(self._draw_offset)
 
     def __len__(self) -> int:
         return self._count
@@ -72,9 +73,11 @@ class Windows:
             return np.arange(self._count, dtype=np.int64)
         return permutation(self._count, self._seed, "order", epoch)
 
+    def _draw_offset(self, epoch: int) -> int:
+        return int(random_source(self._seed, "offset", epoch).random() * self._offsets)
+
     def _row(self, sample: Sample) -> Row:
         epoch = sample.epoch if self._shuffle else 0
-        offset = int(random_source(self._seed, "offset", epoch).random() * self._offsets)
-        start = offset + sample.number * self._objective.advance
+        start = self._offset(epoch) + sample.number * self._objective.advance
         tokens = np.asarray(self._tokens[start : start + self._objective.reads], dtype=np.int64)
         return self._objective.row(tokens, random_source(self._seed, "row", epoch, sample.number))

@@ -7,9 +7,11 @@ from llmkit.models.activations import use_kernels
 from llmkit.models.build import SpecialIds, new_model
 
 
-@pytest.mark.parametrize("name", ["gpt2", "bloom", "codegen"])
-def test_a_model_computes_the_same_with_torchs_kernels(name):
-    model = new_model(name, "tiny", vocab_size=100, ids=SpecialIds(), sequence_length=16, seed=0)
+@pytest.mark.parametrize(
+    ("name", "overrides"), [("gpt2", {"activation_function": "gelu_new"}), ("bloom", {}), ("codegen", {})]
+)
+def test_a_model_computes_the_same_with_torchs_kernels(name, overrides):
+    model = new_model(name, "tiny", vocab_size=100, ids=SpecialIds(), sequence_length=16, seed=0, overrides=overrides)
     swift = copy.deepcopy(model)
     use_kernels(swift)
     ids = torch.arange(32).reshape(2, 16)
