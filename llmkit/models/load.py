@@ -75,7 +75,7 @@ def load_model(
             which `llmkit.models.convert` makes safetensors.
     """
     config = read_config(folder)
-    _check_weights(folder, "model.safetensors")
+    check_weights(folder, "model.safetensors")
     objective = objective_of(config, folder)
     try:
         model = AUTO_CLASSES[objective].from_pretrained(
@@ -87,7 +87,7 @@ def load_model(
         ) from error
     tokenizer = tokenizer_for(config, folder, adapter)
     if adapter is not None:
-        model = _with_adapter(model, adapter, trainable)
+        model = with_adapter(model, adapter, trainable)
     model.eval()
     context = getattr(config, "max_position_embeddings", None)
     return LoadedModel(model, tokenizer, family_of_type(config.model_type), objective, context)
@@ -181,8 +181,8 @@ def read_config(folder: Path) -> PretrainedConfig:
         raise DataError(f"the model's configuration cannot be used: {error}", where=str(path)) from error
 
 
-def _check_weights(folder: Path, name: str) -> None:
-    """Open every weights file, which compares its header with its length: a truncated one is named here."""
+def check_weights(folder: Path, name: str) -> None:
+    """Open every weights file, which compares its header with its length. Raises NotFoundError, or DataError."""
     index = folder / f"{name}.index.json"
     try:
         names = set(json.loads(index.read_text("utf-8"))["weight_map"].values()) if index.is_file() else {name}
@@ -211,10 +211,11 @@ def _check_weights(folder: Path, name: str) -> None:
             ) from error
 
 
-def _with_adapter(model: PreTrainedModel, adapter: Path, trainable: bool) -> PeftModel:
+def with_adapter(model: PreTrainedModel, adapter: Path, trainable: bool) -> PeftModel:
+    """Put a saved adapter onto its base. Raises NotFoundError where there is none, DataError where it does not fit."""
     if not (adapter / "adapter_config.json").is_file():
         raise NotFoundError("there is no adapter in this folder: it has no adapter_config.json", where=str(adapter))
-    _check_weights(adapter, "adapter_model.safetensors")
+    check_weights(adapter, "adapter_model.safetensors")
     make_room(model, rows_of(adapter, load_tokenizer(adapter) if has_tokenizer(adapter) else None))
     try:
         return PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
