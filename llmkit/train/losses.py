@@ -19,7 +19,7 @@ from llmkit.train.samples import IGNORE, Batch
 Loss = Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
 """`loss(model, batch) -> (sum, weight)`, two scalars; the sum carries the gradient."""
 
-_HEAD_IS_LAST = frozenset(row.model_type for row in FAMILIES.values())
+HEAD_IS_LAST = frozenset(row.model_type for row in FAMILIES.values())
 """Architectures that return the output layer's values as their logits, unscaled and uncapped."""
 
 
@@ -31,7 +31,7 @@ def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """
     inner = unwrapped(model)
     weight = (batch.labels != IGNORE).sum()
-    if inner.config.model_type in _HEAD_IS_LAST:
+    if inner.config.model_type in HEAD_IS_LAST:
         trained = batch.labels != IGNORE
         head, at_once = inner.get_output_embeddings(), logits_at_once(batch.labels.device.type)
         with head_as_loss(head, lambda hidden: (hidden[trained], batch.labels[trained]), at_once):
