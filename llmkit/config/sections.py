@@ -185,6 +185,12 @@ class TrainOptions(StepOptions, Seeded):
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", keyed=False)
 
 
+class DpoOptions(Config):
+    """Direct preference optimisation."""
+
+    beta: float = option(0.1, "With preference pairs: how strongly the model is held to the one it was.", gt=0)
+
+
 class LoraOptions(Config):
     """An adapter's shape: the values on which TRL, axolotl and LLaMA-Factory agree."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from llmkit.config.base import changed, option
-from llmkit.config.sections import LoraOptions, TrainOptions
+from llmkit.config.sections import DpoOptions, LoraOptions, TrainOptions
 from llmkit.errors import UsageError
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.reporting.reporter import Reporter
@@ -43,6 +43,7 @@ class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
     )
     method: Literal["lora", "rslora", "dora", "full"] = option("lora", "What is trained: an adapter, or all weights.")
     lora: LoraOptions = LoraOptions()
+    dpo: DpoOptions = DpoOptions()
     epochs: float = option(3.0, "Passes over the examples, where no --steps are given.", gt=0)
     lr: float = option(ADAPTER_LR, f"Peak learning rate; {FULL_LR:g} where all weights are trained.", gt=0)
     floor: float = option(0.0, "Share of the peak learning rate at the end.", ge=0, le=1)
@@ -117,7 +118,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
 
     cfg = job.config
     require_whole("finetune-lora")
-    task = open_task(Given(cfg, Dataset.open(job.paths["examples"]), job.paths))
+    task = open_task(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples
     _say(training.counts, held_out.counts, reporter)

@@ -54,6 +54,7 @@ class Metric:
 
 SHARE = (0.0, 1.0)
 POSITIVE = (0.0, math.inf)
+REAL = (-math.inf, math.inf)
 
 METRICS: Mapping[str, Metric] = {
     # Negative log-likelihood: natural logarithms per token; the same sums per word and byte, as lm-evaluation-harness.
@@ -69,6 +70,11 @@ METRICS: Mapping[str, Metric] = {
     "recall@": Metric("higher", SHARE),
     "ndcg@": Metric("higher", SHARE),
     "mrr": Metric("higher", SHARE),
+    # Preference pairs. A reward is beta times what the model gained on an answer over its reference (arXiv:2305.18290,
+    # equation 5); accuracy is by rewards, ranking accuracy by plain log-probabilities (arXiv:2405.19534).
+    "preference_accuracy": Metric("higher", SHARE),
+    "ranking_accuracy": Metric("higher", SHARE),
+    "reward_margin": Metric("higher", REAL),
     # Seconds per item
     "latency_p50": Metric("lower", POSITIVE, of="latency", quantile=0.50, unit="s"),
     "latency_p95": Metric("lower", POSITIVE, of="latency", quantile=0.95, unit="s"),

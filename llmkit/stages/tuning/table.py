@@ -10,11 +10,11 @@ from llmkit.stages.tuning.task import Given, Task
 if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
 
-TaskName = Literal["auto", "chat", "text"]
+TaskName = Literal["auto", "chat", "text", "dpo"]
 
-SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {"chat": ("chat",), "text": ("chat",)}
+SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {"chat": ("chat",), "text": ("chat",), "dpo": ("preference",)}
 """What each task learns from."""
-AUTO: Mapping[ExampleSchema, str] = {"chat": "chat"}
+AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo"}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
 
 
@@ -24,7 +24,13 @@ def _causal(given: Given) -> Task:
     return Causal(given)
 
 
-TASKS: Mapping[str, Callable[[Given], Task]] = {"chat": _causal, "text": _causal}
+def _preference(given: Given) -> Task:
+    from llmkit.stages.tuning.preference import Preference
+
+    return Preference(given)
+
+
+TASKS: Mapping[str, Callable[[Given], Task]] = {"chat": _causal, "text": _causal, "dpo": _preference}
 
 
 def open_task(given: Given) -> Task:

@@ -45,11 +45,13 @@ class Given:
 
     Attributes:
         paths: of the job: `model`, and `adapter` where one is tuned further.
+        work: the run's folder, which outlasts an interruption.
     """
 
     cfg: FinetuneConfig
     dataset: Dataset
     paths: Mapping[str, Path]
+    work: Path
 
 
 class Task(ABC):
