@@ -52,6 +52,7 @@ def attach(
     *,
     method: Method = "lora",
     heads: Sequence[str] = (),
+    tokens: Sequence[int] = (),
     seed: int,
 ) -> PeftModel:
     """Put a new LoRA adapter on a model and freeze the rest. It changes nothing until it is trained.
@@ -60,6 +61,7 @@ def attach(
         method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
             learns magnitudes apart (arXiv:2402.09353).
         heads: modules that are new in this model; they are trained whole and saved with the adapter.
+        tokens: ids whose embeddings are new; their rows, and no others, are trained and saved with the adapter.
 
     Raises:
         DataError: the model has no layer with one of the target names.
@@ -70,6 +72,7 @@ def attach(
         # peft's other task types only choose which heads are saved, and that is said here.
         task_type=None if heads else _TASKS[objective],
         modules_to_save=list(heads) or None,
+        trainable_token_indices=_rows(model, tokens) if tokens else None,
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -87,6 +90,22 @@ def attach(
             raise DataError(
                 f"the adapter's targets do not fit this model: {error}", mend="name layers that the model has"
             ) from error
+
+
+def _rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]:
+    """New rows by the embedding that has them. Where the output layer is not tied to the input's, it learns its own."""
+    layers = [model.get_input_embeddings()]
+    head = model.get_output_embeddings()
+    if head is not None and head.weight is not layers[0].weight:
+        layers.append(head)
+        if getattr(head, "bias", None) is not None:
+            raise DataError(
+                f"new tokens cannot be added to an adapter of a {model.config.model_type} model: its output layer has "
+                "a bias, which peft leaves out there",
+                mend="use --method full, or a --template without control tokens of its own (llama2, vicuna)",
+            )
+    names = {id(module): name for name, module in model.named_modules()}
+    return {names[id(layer)]: list(tokens) for layer in layers}
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

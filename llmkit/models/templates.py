@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from llmkit.errors import ConfigError, NotFoundError, closest
 from llmkit.models.families import ChatFormat
 
 _CHATML = (
@@ -57,3 +65,62 @@ CHAT_TEMPLATES: Mapping[ChatFormat, str] = MappingProxyType(
 )
 """Format -> template. Sources: github.com/openai/openai-python (chatml), llama.com/docs (llama2, llama3),
 github.com/lm-sys/FastChat (vicuna), ai.google.dev/gemma/docs (gemma)."""
+
+_MARKER = re.compile(r"<\|[^<>|\s]+\|>|<(?:start|end)_of_turn>")
+"""Control tokens as chat formats write them: `<|im_end|>`, `<|eot_id|>`, `<end_of_turn>`."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A chat template, and by what it is known.
+
+    Attributes:
+        text: Jinja.
+        name: of the published format, of the file that it came from, or `the tokenizer's own`.
+    """
+
+    text: str
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the text, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The control tokens that it writes itself, each once, in their order."""
+        return tuple(dict.fromkeys(_MARKER.findall(self.text)))
+
+
+def named(text: str) -> Template:
+    """A tokenizer's template; a published format goes by its name."""
+    return Template(text, next((name for name, known in CHAT_TEMPLATES.items() if known == text), "the tokenizer's own"))
+
+
+def find_template(asked: str) -> Template:
+    """The template that a user asks for: a format by its name, or a file of Jinja.
+
+    Raises:
+        NotFoundError: it is neither.
+        ConfigError: the file is no template.
+    """
+    known = next((text for name, text in CHAT_TEMPLATES.items() if name == asked), None)
+    if known is not None:
+        return Template(known, asked)
+    path = Path(asked).expanduser()
+    if not path.is_file():
+        raise NotFoundError(
+            f"no chat template '{asked}'{closest(asked, CHAT_TEMPLATES)}",
+            where="--template",
+            mend=f"name one of {', '.join(sorted(CHAT_TEMPLATES))}, or a file of Jinja",
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        ImmutableSandboxedEnvironment(extensions=["jinja2.ext.loopcontrols"]).parse(text)
+    except (TemplateError, UnicodeDecodeError) as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"this is no Jinja template: {error}", where=f"{path}:{line}" if line else str(path), mend="mend the file"
+        ) from error
+    return Template(text, path.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -17,6 +17,10 @@ from llmkit.train.samples import IntArray
 Message = Mapping[str, str]
 """`{"role": ..., "content": ...}`."""
 OverLength = Literal["error", "drop", "truncate", "split"]
+Learn = Literal["assistant", "last", "all"]
+"""Which tokens are learned: those of every assistant's turn, of the last one only, or all."""
+
+_SHORTEST: Sequence[Message] = ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"})
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class Fitted:
     """Truncated examples and pieces of split ones in which no learned token was left: they are not among `examples`."""
 
 
-def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> Rendered:
+def render(
+    messages: Sequence[Message], tokenizer: Any, *, where: str = "", learn: Learn = "assistant"
+) -> Rendered:
     """A conversation through the tokenizer's own chat template; the assistant's turns are learned.
 
     The ids are those of `tokenizer.apply_chat_template(messages)` (control tokens inside a content are made inert, as
@@ -65,6 +71,9 @@ def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> R
     beginning-of-text token appears only where the template writes one. A turn is learned from the first token after
     the template's generation prompt to the token that ends the turn. A last turn that no special token ends is
     followed by the tokenizer's eos: a model that never saw an end never stops.
+
+    Args:
+        learn: `last` learns only the last of the assistant's turns, `all` every token, prompts and template included.
 
     Raises:
         DataError: the tokenizer has no chat template, or the template refuses these messages; no assistant turn, or
@@ -74,18 +83,20 @@ def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> R
         raise DataError(
             "the model's tokenizer has no chat template, so it is not known how it expects a conversation",
             where=where or None,
-            mend="use prompt and completion pairs as plain text, or a tokenizer with a chat template",
+            mend="give one: --template chatml (or llama3, or a file of Jinja); or use prompt and completion pairs as "
+            "plain text (--task text)",
         )
     messages = defused_messages(messages, tokenizer)
     text = _through_template(tokenizer, messages, False, where)
+    said = [number for number, message in enumerate(messages) if message["role"] == "assistant"]
     spans: list[tuple[int, int]] = []
-    for number, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        if not message["content"].strip():
+    for number in said:
+        if not messages[number]["content"].strip():
             raise DataError(
                 f"turn {number + 1} of the assistant is empty", where=where or None, mend="remove the record"
             )
+        if learn == "last" and number != said[-1]:
+            continue
         before = _through_template(tokenizer, messages[:number], True, where)
         after = _through_template(tokenizer, messages[: number + 1], False, where)
         if not (text.startswith(before) and text.startswith(after)):
@@ -93,14 +104,16 @@ def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "") -> R
                 "the chat template writes earlier turns differently once later ones follow, so the assistant's tokens "
                 "cannot be told from the rest",
                 where=where or None,
-                mend="make one record per assistant turn, each ending with it, or use another template",
+                mend="use --learn last with one record per assistant turn, or another template",
             )
         spans.append((len(before), len(after)))
     ends_text = bool(spans) and messages[-1]["role"] == "assistant"
-    return _checked(_marked(text, spans, tokenizer, ends_text), where)
+    return _checked(_of(learn, _marked(text, spans, tokenizer, ends_text)), where)
 
 
-def render_pair(prompt: str, completion: str, tokenizer: Any, *, where: str = "") -> Rendered:
+def render_pair(
+    prompt: str, completion: str, tokenizer: Any, *, where: str = "", learn: Learn = "assistant"
+) -> Rendered:
     """Plain text: the completion and the eos after it are learned, the prompt is not; an empty prompt leaves it all.
 
     The prompt is encoded on its own, as it will be when the model is asked, with the beginning-of-text token if that
@@ -111,7 +124,33 @@ def render_pair(prompt: str, completion: str, tokenizer: Any, *, where: str = ""
     asked = bos + (tokenizer.encode(prompt, add_special_tokens=False) if prompt else [])
     answer = [*tokenizer.encode(completion, add_special_tokens=False), _eos(tokenizer, where)] if completion else []
     ids = np.array(asked + answer, dtype=np.int64)
-    return _checked(Rendered(ids, np.arange(len(ids)) >= len(asked)), where)
+    if not completion:
+        return _checked(Rendered(ids, np.zeros(len(ids), dtype=bool)), where)
+    return _checked(_of(learn, Rendered(ids, np.arange(len(ids)) >= len(asked))), where)
+
+
+def ends_of(tokenizer: Any) -> frozenset[int]:
+    """Ids at which a reply ends: eos, and the control token with which the chat template ends a turn, if it does."""
+    found = {tokenizer.eos_token_id} - {None}
+    if tokenizer.chat_template:
+        try:
+            last = render(_SHORTEST, tokenizer).last_trained
+        except DataError:  # a template with demands of its own; eos is left
+            return frozenset(found)
+        if last in {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}:
+            found.add(last)
+    return frozenset(found)
+
+
+def begins(example: Rendered, bos: int | None) -> int:
+    """How many beginning-of-text tokens an example begins with."""
+    different = np.flatnonzero(example.ids != bos) if bos is not None else [0]
+    return int(different[0]) if len(different) else len(example)
+
+
+def ended(example: Rendered, ends: Collection[int]) -> bool:
+    """Whether the model learns to end a reply from this example."""
+    return not {*example.ids[1:][example.trained[1:]].tolist()}.isdisjoint(ends)
 
 
 def fit(examples: Iterable[Rendered], limit: int, policy: OverLength) -> Fitted:
@@ -164,6 +203,10 @@ def _through_template(tokenizer: Any, messages: Sequence[Message], prompt: bool,
             where=where or None,
             mend="use the roles, and their order, that the template expects",
         ) from error
+
+
+def _of(learn: Learn, example: Rendered) -> Rendered:
+    return replace(example, trained=np.ones(len(example), dtype=bool)) if learn == "all" else example
 
 
 def _marked(text: str, spans: Sequence[tuple[int, int]], tokenizer: Any, ends_text: bool) -> Rendered:
