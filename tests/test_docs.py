@@ -107,7 +107,15 @@ def test_every_recipe_and_suite_in_the_pages_loads(block: str, tmp_path: Path) -
 
 def check(path: Path) -> None:
     """Load a recipe or a suite as the commands do. Raises an LlmkitError where it is wrong."""
-    if isinstance(yaml.safe_load(path.read_text(encoding="utf-8")), list):
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "distributed_type" in values:
+        from accelerate.commands.config.config_args import load_config_from_file
+        from accelerate.commands.launch import launch_command_parser
+
+        assert load_config_from_file(str(path)).num_processes > 1  # raises where a key is unknown
+        flags = {action.dest for action in launch_command_parser()._actions}
+        assert set(values.get("fsdp_config", ())) <= flags
+    elif isinstance(values, list):
         assert len(read_suites([str(path)]).root) > 0
     else:
         assert len(links(load_recipe(path, STAGES), (), {}, path.parent)) > 0

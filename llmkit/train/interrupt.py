@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SAME_SIGNAL_SECONDS = 1.0
 
 
 class HeldSignals:
-    """Remembers signals that arrive inside `hold()`. A second one of a kind is not held: it acts at once."""
+    """Remembers signals that arrive inside `hold()`. A second one of a kind is not held: it acts at once.
+
+    Schedulers signal a launcher and its processes, and the launcher then passes its signal on: what follows within
+    moments is the same signal.
+    """
 
     def __init__(self) -> None:
-        self._arrived: set[int] = set()
+        self._arrived: dict[int, float] = {}
         self._before: dict[signal.Signals, Any] = {}
 
     @contextmanager
@@ -28,10 +34,10 @@ class HeldSignals:
         self._before = {number: signal.getsignal(number) for number in SIGNALS}
 
         def remember(number: int, frame: FrameType | None) -> None:
-            if number in self._arrived:
+            first = self._arrived.setdefault(number, time.monotonic())
+            if time.monotonic() - first > _SAME_SIGNAL_SECONDS:
                 signal.signal(number, self._before[signal.Signals(number)])
                 signal.raise_signal(number)
-            self._arrived.add(number)
 
         for number in SIGNALS:
             signal.signal(number, remember)

@@ -158,7 +158,7 @@ def parallel_for(accelerator: Accelerator) -> Replicas:
             "DeepSpeed cannot write llmkit's checkpoints yet",
             mend="use FSDP, which shards the same things: docs/distributed.md has a configuration",
         )
-    if _asked_for("ACCELERATE_USE_FSDP"):
+    if _asked_for("ACCELERATE_USE_FSDP") and accelerator.num_processes > 1:
         return Shards(accelerator)
     return Replicas(accelerator)
 

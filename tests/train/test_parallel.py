@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,9 +15,11 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from llmkit.config.sections import TrainOptions
+from llmkit.errors import UnavailableError
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
+from llmkit.train.parallel import Replicas, parallel_for
 
 FSDP = {
     "ACCELERATE_USE_FSDP": "true",
@@ -120,14 +123,19 @@ def near(left, right, share=1e-3):
 
 
 @pytest.mark.parametrize(
-    ("family", "optimizer"),
-    [("gpt2", "adamw"), ("llama", "adamw"), ("gpt2", "sgd"), ("gpt2", "muon")],
+    ("family", "optimizer", "variables"),
+    [
+        ("gpt2", "adamw", {}),
+        ("llama", "adamw", {"FSDP_ACTIVATION_CHECKPOINTING": "true"}),
+        ("gpt2", "sgd", {"FSDP_RESHARD_AFTER_FORWARD": "false"}),
+        ("gpt2", "muon", {}),
+    ],
 )
-def test_shards_train_as_a_whole_model_does(family, optimizer, shared, small_model, tokens, tmp_path):
+def test_shards_train_as_a_whole_model_does(family, optimizer, variables, shared, small_model, tokens, tmp_path):
     """With weights that are tied (gpt2) and not (llama), a last step of 4 samples, and evaluation in shares."""
     model = small_model(family)
     expected = alone(model, tokens, tmp_path / "alone", optimizer=optimizer)
-    assert close(shared(family, optimizer=optimizer), expected)
+    assert close(shared(family, optimizer=optimizer, environment={**FSDP, **variables}), expected)
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert type(saved) is type(model)
     # Muon orthogonalises in bfloat16.
@@ -138,25 +146,52 @@ def test_shards_train_as_a_whole_model_does(family, optimizer, shared, small_mod
         assert near(load_file(ours / file), load_file(theirs / file), 1e-2)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_a_killed_run_in_shards_goes_on_to_the_same_weights(optimizer, shared, tmp_path):
-    """Bit for bit: the same processes compute the same."""
-    changed = {"optimizer": optimizer, "checkpoint_every": 2, "samples": 0, "steps": 6}
+def test_a_killed_run_in_shards_goes_on_to_the_same_weights(shared, tmp_path):
+    """Bit for bit: the same processes compute the same. Muon's run has AdamW in it too."""
+    changed = {"optimizer": "muon", "checkpoint_every": 2, "eval_every": 0, "samples": 0, "steps": 6}
     expected = shared(**changed)
     whole = load_file(max((tmp_path / "run").glob("step-*")) / "weights.safetensors")
     shutil.rmtree(tmp_path / "run")
     shared(**changed, until=5, expect=137)
     rows = shared(**changed)
-    assert rows == [[4, None, 0.0, 0, *expected[4][4:]], *expected[5:]]
+    assert rows[0][0] == 4
+    assert rows[1:] == expected[5:]
     resumed = load_file(max((tmp_path / "run").glob("step-*")) / "weights.safetensors")
     assert all(torch.equal(tensor, resumed[name]) for name, tensor in whole.items())
 
 
-def test_one_process_goes_on_from_shards_and_shards_from_one_process(shared, small_model, tokens, tmp_path):
-    changed = {"checkpoint_every": 2, "samples": 0, "steps": 6}
+@pytest.mark.parametrize("environment", [FSDP, {"EXPECTED": ""}], ids=["shards", "replicas"])
+def test_one_process_goes_on_from_two_and_two_from_one(environment, shared, small_model, tokens, tmp_path):
+    """The order of the data is that of the uninterrupted run, so its losses are, to the rounding of float32."""
+    changed = {"checkpoint_every": 2, "eval_every": 0, "samples": 0, "steps": 6}
     expected = alone(small_model(), tokens, **changed)
-    shared(**changed, until=5, expect=137)
-    assert close(alone(small_model(), tokens, tmp_path / "run", **changed)[1:], expected[5:])
+    shared(**changed, environment=environment, until=5, expect=137)
+    rows = alone(small_model(), tokens, tmp_path / "run", **changed)
+    assert rows[0][0] == 4
+    assert close(rows[1:], expected[5:])
     shutil.rmtree(tmp_path / "run")
-    alone(small_model(), tokens, tmp_path / "run", until=5, **changed)
-    assert close(shared(**changed)[1:], expected[6:])
+    alone(small_model(), tokens, tmp_path / "run", until=3, **changed)
+    rows = shared(**changed, environment=environment)
+    assert rows[0][0] == 3
+    assert close(rows[1:], expected[4:])
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "1"}, "FSDP version 1"),
+        ({"ACCELERATE_USE_FSDP": "true", "FSDP_VERSION": "2", "FSDP_OFFLOAD_PARAMS": "true"}, "keeps on the CPU"),
+        ({"ACCELERATE_USE_DEEPSPEED": "true"}, "DeepSpeed cannot write llmkit's checkpoints"),
+    ],
+)
+def test_what_cannot_write_our_checkpoints_is_refused(variables, message, monkeypatch):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    accelerator = SimpleNamespace(num_processes=2, state=SimpleNamespace())
+    with pytest.raises(UnavailableError, match=message):
+        parallel_for(accelerator)
+
+
+def test_one_process_has_nothing_to_share(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    assert type(parallel_for(SimpleNamespace(num_processes=1))) is Replicas
