@@ -34,6 +34,7 @@ def save(task: Task, model: Any, work: Path) -> Path:
         model.save_pretrained(out)
     else:
         save_adapter(model, out)
+    task.complete(out)
     return out
 
 

@@ -10,9 +10,15 @@ from llmkit.stages.tuning.task import Given, Task
 if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
 
-TaskName = Literal["auto", "chat", "text", "dpo"]
+TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq"]
 
-SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {"chat": ("chat",), "text": ("chat",), "dpo": ("preference",)}
+SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
+    "chat": ("chat",),
+    "text": ("chat",),
+    "dpo": ("preference",),
+    "embed": ("chat", "preference"),
+    "seq2seq": ("chat",),
+}
 """What each task learns from."""
 AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo"}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
@@ -30,10 +36,38 @@ def _preference(given: Given) -> Task:
     return Preference(given)
 
 
-TASKS: Mapping[str, Callable[[Given], Task]] = {"chat": _causal, "text": _causal, "dpo": _preference}
+def _embedding(given: Given) -> Task:
+    from llmkit.stages.tuning.embedding import Embedding
+
+    return Embedding(given)
+
+
+def _seq2seq(given: Given) -> Task:
+    from llmkit.stages.tuning.seq2seq import Seq2Seq
+
+    return Seq2Seq(given)
+
+
+TASKS: Mapping[str, Callable[[Given], Task]] = {
+    "chat": _causal,
+    "text": _causal,
+    "dpo": _preference,
+    "embed": _embedding,
+    "seq2seq": _seq2seq,
+}
 
 
 def open_task(given: Given) -> Task:
     """The task of these options on this dataset, with its model loaded."""
-    name = given.cfg.task
-    return TASKS[AUTO[given.dataset.schema] if name == "auto" else name](given)  # type: ignore[index]  # no texts here
+    return TASKS[_for_these(given) if given.cfg.task == "auto" else given.cfg.task](given)
+
+
+def _for_these(given: Given) -> str:
+    """What the data and the model are for, where nobody says: an encoder of sentences is tuned as one."""
+    from llmkit.models.encoders import is_sentence_encoder
+    from llmkit.models.load import objective_of, read_config
+
+    folder, name = given.paths["model"], AUTO[given.dataset.schema]  # type: ignore[index]  # no texts here
+    if name in ("chat", "dpo") and is_sentence_encoder(folder):
+        return "embed"
+    return "seq2seq" if name == "chat" and objective_of(read_config(folder), folder) == "seq2seq" else name

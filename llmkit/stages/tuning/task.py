@@ -120,6 +120,10 @@ class Task(ABC):
     def probe(self) -> Batch:
         """A few training samples on which the saved artifact is compared with the trained model."""
 
+    def complete(self, out: Path) -> None:
+        """Add to the saved folder what this kind of model needs beside its weights, tokenizer and facts."""
+        return
+
     def held_out(self, most: int = SCORED) -> Iterator[TrainingExample]:
         """Held-out examples, at most so many, evenly spread."""
         every = list(self.dataset.examples("validation"))
