@@ -195,9 +195,12 @@ class _Run:
                 with autocast(device, self.choices.precision):
                     total, weight = self._loss(self._parallel.model, batch)
                 self._parallel.backward(total)
-            sums[:3] += torch.stack([total.detach(), weight, torch.tensor(batch.positions, device=device)])
-        sums[3] = self._elapsed
-        sums[4:] = torch.tensor(self._held.counts())
+            # Numbers are written one by one: a tensor of them would have to be sent, and the GPU be waited for.
+            sums[0] += total.detach()
+            sums[1] += weight
+            sums[2] += batch.positions
+        for place, number in enumerate((self._elapsed, *self._held.counts()), start=3):
+            sums[place] = number
         return sums
 
     def _position(self, elapsed: float) -> float:

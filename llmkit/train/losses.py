@@ -30,14 +30,19 @@ def token_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     the shape (rows, length, vocabulary) ever exists. The result is that of the plain computation.
     """
     inner = unwrapped(model)
-    weight = (batch.labels != IGNORE).sum()
+    labels, places = batch.labels.flatten(), batch.places
+    weight = labels.new_full((), len(labels) if places is None else len(places))
     if inner.config.model_type in HEAD_IS_LAST:
-        trained = batch.labels != IGNORE
-        head, at_once = inner.get_output_embeddings(), logits_at_once(batch.labels.device.type)
-        with head_as_loss(head, lambda hidden: (hidden[trained], batch.labels[trained]), at_once):
+        head, at_once = inner.get_output_embeddings(), logits_at_once(labels.device.type)
+
+        def chosen(hidden: Tensor) -> tuple[Tensor, Tensor]:
+            states = hidden.flatten(0, 1)
+            return (states, labels) if places is None else (states[places], labels[places])
+
+        with head_as_loss(head, chosen, at_once):
             return model(**batch.inputs).logits, weight
     logits = model(**batch.inputs).logits.flatten(0, 1)
-    total = functional.cross_entropy(logits.float(), batch.labels.flatten(), ignore_index=IGNORE, reduction="sum")
+    total = functional.cross_entropy(logits.float(), labels, ignore_index=IGNORE, reduction="sum")
     return total, weight
 
 

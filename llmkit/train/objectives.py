@@ -67,10 +67,11 @@ class NextToken:
         return self.length
 
     def row(self, tokens: IntArray, random: np.random.Generator) -> Row:
-        ids = np.full(self.length, self.filler, dtype=np.int64)
-        labels = np.full(self.length, IGNORE, dtype=np.int64)
         count = len(tokens) - 1
-        ids[:count], labels[:count] = tokens[:-1], tokens[1:]
+        ids, labels = tokens[:-1], tokens[1:]
+        if count < self.length:
+            rest = (0, self.length - count)
+            ids, labels = np.pad(ids, rest, constant_values=self.filler), np.pad(labels, rest, constant_values=IGNORE)
         apart = self.isolation.inputs(ids, count) if self.isolation else {}
         return Row({"input_ids": ids, **apart}, labels)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -48,11 +49,25 @@ class Batch:
         """Positions that cost computing: what speed is measured in."""
         return self.read or self.labels.numel()
 
+    @cached_property
+    def places(self) -> torch.Tensor | None:
+        """Where labels are not IGNORE, as indices into the flattened labels; None where that is everywhere."""
+        trained = self.labels.flatten() != IGNORE
+        return None if bool(trained.all()) else trained.nonzero().flatten()
+
     def to(self, device: torch.device) -> Batch:
         if device.type == "cpu":
             return self
-        moved = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return Batch(moved, self.labels.to(device, non_blocking=True), self.read)
+        pinned = device.type == "cuda"  # else the copy would wait for what the GPU is still doing
+        moved = {name: _sent(tensor, device, pinned) for name, tensor in self.inputs.items()}
+        batch = Batch(moved, _sent(self.labels, device, pinned), self.read)
+        # Found here, where it costs nothing: on the device it would have to be waited for.
+        batch.__dict__["places"] = None if self.places is None else _sent(self.places, device, pinned)
+        return batch
+
+
+def _sent(tensor: torch.Tensor, device: torch.device, pinned: bool) -> torch.Tensor:
+    return (tensor.pin_memory() if pinned else tensor).to(device, non_blocking=True)
 
 
 class Samples(Protocol):
