@@ -33,7 +33,7 @@ def compare(candidate: TaskResult, baseline: TaskResult) -> TaskComparison:
     for name in candidate.metrics:
         if name not in baseline.metrics:
             notes.append(f"{name} was not measured on the baseline")
-        elif _same_weights(pairs, score_name(name)):
+        elif metric(name).own_weights or _same_weights(pairs, score_name(name)):
             differences[name] = _difference(name, pairs)
         else:
             notes.append(

@@ -46,7 +46,8 @@ class Score(_Value):
 
     @property
     def rate(self) -> float:
-        return self.value / self.weight
+        """Of nothing to find, where nothing was said, all was found."""
+        return self.value / self.weight if self.weight else 1.0
 
 
 class ItemRecord(_Value):

@@ -92,6 +92,21 @@ def find_encoder(ref: str | None, *, cache: Path | None = None) -> EncoderFolder
     return EncoderFolder(ref.removeprefix("hf:"), path, input_digest([path], root=path, cache=cache).digest)
 
 
+def packaged_encoder(ref: str) -> EncoderFolder | None:
+    """The encoder of an installed package by its name, which is all-MiniLM-L6-v2; None if `ref` names something else.
+
+    Raises:
+        UnavailableError: the package is not installed.
+        DataError: its weights are not the published ones.
+    """
+    if ref.lower() != HUB_ID.rpartition("/")[2].lower():
+        return None
+    folder = _packaged_folder()
+    if folder is None:
+        raise UnavailableError(f"{ref} is not installed", mend=f"{INSTALL} brings it; or name a model folder")
+    return _minilm(folder, None)
+
+
 def open_embedder(ref: str | None = None, *, cache: Path | None = None, device: str = "cpu") -> Embedder:
     """An encoder, ready to use; arguments and errors as `find_encoder`'s. The weights are read on first use."""
     folder = find_encoder(ref, cache=cache)

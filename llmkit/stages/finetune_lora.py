@@ -22,6 +22,7 @@ from llmkit.stages.tracking import TrackOptions, announce, tracked
 from llmkit.stages.training import LOG, Summary, View, curve, follow
 from llmkit.stages.tuning.data import examples_folder, find_examples
 from llmkit.stages.tuning.table import TaskName
+from llmkit.stages.tuning.words import score_lines
 
 if TYPE_CHECKING:
     from llmkit.registry.artifact import Kind
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from llmkit.stages.tuning.task import Part, Task
 
 FULL_LR, ADAPTER_LR = 2e-5, 2e-4
-PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "examples", "scores", "answers", "check")
+PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "examples", "scores", "details", "answers", "check")
 """What of a finished job is stored with what it made."""
 
 
@@ -125,7 +126,8 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     model = _prepared(cfg, job, task)
     # Before the loop, which may go on from a checkpoint: here the model is what it was before the very first step.
     model.to(resolve_device(cfg.device, World.current().local_rank))
-    before, said = task.baseline(model), {"base": task.answers(model)}
+    # A new head has learned nothing yet: what it says is a toss.
+    before, said = task.baseline(model), {} if task.heads else {"base": task.answers(model)}
     options = _budget(cfg, len(training.samples))
     checkpoints = job.work / CHECKPOINTS
     records = train(
@@ -137,7 +139,8 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         summary = latest
     published = settle(cfg, summary, model, job.work, model.save_pretrained if job.is_main else None)
     said["tuned"] = task.answers(model)
-    scores = compared(task.metrics, before, task.records(model))
+    after = task.records(model)
+    scores = compared(task.metrics, before, after)
     check = prove(task, model, save(task, model, job.work)) if job.is_main else None
     return {
         "evaluations": summary.evaluations,
@@ -146,6 +149,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "stopped": summary.stopped,
         "examples": {"train": training.counts["examples"], "validation": held_out.counts["examples"]},
         "scores": scores,
+        "details": task.details(after),
         "answers": [
             {**example, **{who: answers[at] for who, answers in said.items()}}
             for at, example in enumerate(task.shown())
@@ -221,7 +225,7 @@ def _kind(cfg: FinetuneConfig) -> Kind:
 
 def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     """The held-out curve, what was proven of the adapter, and answers of base and adapter side by side."""
-    blocks: list[Block] = list(curve(payload))
+    blocks: list[Block] = [*curve(payload), *score_lines(payload)]
     check = payload["check"]
     if check:
         blocks.append(

@@ -32,13 +32,19 @@ UNKNOWN_CONTEXT = 2048
 def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     """What a model reference names: an artifact (of an adapter also its base), a folder, the Hub, an endpoint.
 
+    `all-MiniLM-L6-v2` is the encoder of the `offline` extra, wherever it is installed.
+
     Raises:
         NotFoundError: it is not there, or an adapter's base is gone.
         UsageError: it is no model.
+        UnavailableError: the package that holds it is not installed.
     """
     from llmkit.registry.digests import input_digest
     from llmkit.registry.values import digest_of
+    from llmkit.retrieval.embed import packaged_encoder
 
+    if (encoder := packaged_encoder(ref)) is not None:
+        return Inputs(raw={role: Raw(ref, encoder.digest, encoder.path)})
     parsed = parse(ref)
     if isinstance(parsed, PathRef):
         folder = parsed.path

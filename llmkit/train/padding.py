@@ -49,6 +49,10 @@ class ByLength:
         """The samples of that epoch, the longest batch first in the first one."""
         return self._order(epoch)
 
+    def length(self, number: int) -> int:
+        """Tokens of a sample."""
+        return int(self._lengths[number])
+
     def width(self, samples: Sequence[Sample]) -> int:
         """Tokens to which the rows of these samples are padded."""
         longest = max((int(self._lengths[sample.number]) for sample in samples), default=1)

@@ -30,6 +30,7 @@ def _exp(x: float) -> float:
 AS_IS = Scale(apply=lambda x: x, slope=lambda x: 1.0)
 EXP = Scale(apply=_exp, slope=_exp)
 BITS = Scale(apply=lambda nats: nats / math.log(2), slope=lambda nats: 1 / math.log(2))
+ROOT = Scale(apply=lambda x: math.sqrt(max(x, 0.0)), slope=lambda x: 0.5 / math.sqrt(x) if x > 0 else 0.0)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Metric:
         bounds: the range of possible values, to which intervals are cut.
         quantile: the level, for a metric that is a quantile instead of a ratio.
         unit: "s" for times; "" for pure numbers.
+        own_weights: an item's weight depends on what the system says of it, so two systems may differ in it.
     """
 
     better: Literal["higher", "lower"]
@@ -50,6 +52,7 @@ class Metric:
     scale: Scale = AS_IS
     quantile: float | None = None
     unit: str = ""
+    own_weights: bool = False
 
 
 SHARE = (0.0, 1.0)
@@ -66,6 +69,12 @@ METRICS: Mapping[str, Metric] = {
     # Answers
     "exact_match": Metric("higher", SHARE),
     "f1": Metric("higher", SHARE),
+    # Classes, values and tags. An item's share in `r2` is its squared distance from the mean less its squared error,
+    # its weight that distance. `span_f1` is 2 x spans found / (spans said + spans there), as seqeval's micro average.
+    "accuracy": Metric("higher", SHARE),
+    "rmse": Metric("lower", POSITIVE, of="squared_error", scale=ROOT),
+    "r2": Metric("higher", (-math.inf, 1.0)),
+    "span_f1": Metric("higher", SHARE, own_weights=True),
     # Ranking; `recall@` and `ndcg@` stand for every cut-off
     "recall@": Metric("higher", SHARE),
     "ndcg@": Metric("higher", SHARE),

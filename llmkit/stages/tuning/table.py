@@ -10,7 +10,7 @@ from llmkit.stages.tuning.task import Given, Task
 if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
 
-TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq"]
+TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress"]
 
 SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "chat": ("chat",),
@@ -18,9 +18,11 @@ SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "dpo": ("preference",),
     "embed": ("chat", "preference"),
     "seq2seq": ("chat",),
+    "classify": ("label",),
+    "regress": ("label",),
 }
 """What each task learns from."""
-AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo"}
+AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo", "label": "classify"}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
 
 
@@ -48,12 +50,26 @@ def _seq2seq(given: Given) -> Task:
     return Seq2Seq(given)
 
 
+def _classify(given: Given) -> Task:
+    from llmkit.stages.tuning.labels import Classify
+
+    return Classify(given)
+
+
+def _regress(given: Given) -> Task:
+    from llmkit.stages.tuning.labels import Regress
+
+    return Regress(given)
+
+
 TASKS: Mapping[str, Callable[[Given], Task]] = {
     "chat": _causal,
     "text": _causal,
     "dpo": _preference,
     "embed": _embedding,
     "seq2seq": _seq2seq,
+    "classify": _classify,
+    "regress": _regress,
 }
 
 

@@ -99,6 +99,13 @@ class Task(ABC):
         """The same before training, to compare with; a task with a new head compares with something that is no toss."""
         return self.records(model)
 
+    def details(self, records: Sequence[ItemRecord]) -> Mapping[str, Any]:
+        """What the scores after training are made of: what they are compared with, what is taken for what.
+
+        JSON-ready; `compared_with`, and `confusion` with its `labels` and `counts` (a row per gold label), are shown.
+        """
+        return {}
+
     def answers(self, model: nn.Module) -> list[str]:
         """What the model says to `shown`; empty for tasks that show nothing."""
         return []
