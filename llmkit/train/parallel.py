@@ -10,15 +10,19 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
+from functools import partial
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import FullyShardedDataParallelPlugin, broadcast_object_list, fsdp2_prepare_model
+from accelerate.utils.fsdp_utils import fsdp2_prepare_auto_wrap_policy
 from torch import Tensor, nn
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.optim import SGD, Adafactor, Optimizer
+from torch.utils.checkpoint import checkpoint
 
 from llmkit.errors import RunError, UnavailableError
+from llmkit.models.attention import short_attention
 from llmkit.train.checkpoint import Tensors, in_shards, tensors_of, whole
 
 _TOGETHER_SECONDS = 20
@@ -122,8 +126,7 @@ class Shards(Replicas):
     ) -> None:
         plugin = self.accelerator.state.fsdp_plugin
         if plugin.activation_checkpointing:
-            # transformers' own, as accelerate's gives parameters other names.
-            model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})  # type: ignore[operator]
+            _recompute(model, plugin)
         self.model = self.bare = fsdp2_prepare_model(self.accelerator, model)
         self.optimizer = make(model)
         if isinstance(self.optimizer, Adafactor):
@@ -161,6 +164,23 @@ def parallel_for(accelerator: Accelerator) -> Replicas:
     if _asked_for("ACCELERATE_USE_FSDP") and accelerator.num_processes > 1:
         return Shards(accelerator)
     return Replicas(accelerator)
+
+
+def _recompute(model: nn.Module, plugin: FullyShardedDataParallelPlugin) -> None:
+    """Compute the activations of each layer again in the backward pass, instead of keeping them.
+
+    Around `forward` and inside the layer's hooks: recomputing must not gather the weights anew. Accelerate's own way
+    puts a module around each layer, which gives parameters other names.
+    """
+    plugin.set_auto_wrap_policy(model)
+    is_layer = fsdp2_prepare_auto_wrap_policy(plugin, model)
+    for layer in filter(is_layer, model.modules()) if is_layer else ():
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=_as_in_the_loss)
+
+
+def _as_in_the_loss() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """Around a forward pass, which the loss has prepared, and around its repetition, which comes after the loss."""
+    return nullcontext(), short_attention()
 
 
 def _asked_for(variable: str) -> bool:

@@ -143,7 +143,7 @@ def test_shards_train_as_a_whole_model_does(family, optimizer, variables, shared
     assert near(dict(saved.named_parameters()), dict(model.named_parameters()), share)
     ours, theirs = (max((tmp_path / folder).glob("step-*")) for folder in ("alone", "run"))
     for file in ("weights.safetensors", "optimizer.safetensors"):
-        assert near(load_file(ours / file), load_file(theirs / file), 1e-2)
+        assert near(load_file(ours / file), load_file(theirs / file), max(share, 1e-2))
 
 
 def test_a_killed_run_in_shards_goes_on_to_the_same_weights(shared, tmp_path):
