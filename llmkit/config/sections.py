@@ -191,6 +191,19 @@ class DpoOptions(Config):
     beta: float = option(0.1, "With preference pairs: how strongly the model is held to the one it was.", gt=0)
 
 
+class CausalOptions(Config):
+    """How conversations and texts are written for a model, and what of them is learned."""
+
+    template: str = option(
+        "", "Chat template: chatml, llama2, llama3, vicuna, gemma or a Jinja file; else the model's."
+    )
+    learn: Literal["assistant", "last", "all"] = option(
+        "assistant", "Tokens that are learned: of the assistant's turns, of the last one only, or all."
+    )
+    packing: bool = option(False, "Put several short examples into a row; none of them sees another.")
+    require_eos: bool = option(False, "Fail where fewer than half of sample answers end by themselves.")
+
+
 class LoraOptions(Config):
     """An adapter's shape: the values on which TRL, axolotl and LLaMA-Factory agree."""
 
@@ -198,3 +211,6 @@ class LoraOptions(Config):
     alpha: int = option(32, "Scale of the update: alpha over the rank (over its square root for rslora).", ge=1)
     dropout: float = option(0.0, "Dropout before the update.", ge=0, lt=1)
     targets: tuple[str, ...] = option((), "Layers that are adapted, by name; else all linear ones of the family.")
+    plus: float = option(
+        0.0, "LoRA+: learning rate of the B matrices over that of the A; 0: the same. Published: 16.", ge=0
+    )

@@ -50,9 +50,11 @@ def head_as_loss(head: nn.Module, chosen: Chosen, at_once: int) -> Iterator[None
 
     def summed_loss(hidden: Tensor) -> Tensor:
         states, targets = chosen(hidden)
-        if type(head) is nn.Linear and torch.is_grad_enabled():
+        # Where an adapter trains some rows of the layer, `head.weight` is the whole with these rows put in.
+        linear = getattr(head, "original_module", head)
+        if type(linear) is nn.Linear and (linear is head or linear.bias is None) and torch.is_grad_enabled():
             softmax = _compiled() if getattr(head, COMPILED, False) else _loss_and_gradient
-            given = (states, head.weight, head.bias, targets, rows, softmax)
+            given = (states, head.weight, linear.bias, targets, rows, softmax)
             total: Tensor = _Sliced.apply(*given)  # type: ignore[no-untyped-call]  # torch has no types here
             return total
         # At least one slice, if an empty one: a process without labels must still give every parameter a gradient.

@@ -95,7 +95,9 @@ class Template:
 
 def named(text: str) -> Template:
     """A tokenizer's template; a published format goes by its name."""
-    return Template(text, next((name for name, known in CHAT_TEMPLATES.items() if known == text), "the tokenizer's own"))
+    return Template(
+        text, next((name for name, known in CHAT_TEMPLATES.items() if known == text), "the tokenizer's own")
+    )
 
 
 def find_template(asked: str) -> Template:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import model_validator
 
 from llmkit.config.base import changed, option
-from llmkit.config.sections import DpoOptions, LoraOptions, TrainOptions
-from llmkit.errors import UsageError
+from llmkit.config.sections import CausalOptions, DpoOptions, LoraOptions, TrainOptions
+from llmkit.errors import RunError, UsageError
 from llmkit.reporting.blocks import Block, Line, Quote
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages import models
-from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfig
+from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.publishing import CHECKPOINTS, settle
 from llmkit.stages.tracking import TrackOptions, announce, tracked
@@ -27,10 +28,15 @@ from llmkit.stages.tuning.words import score_lines
 if TYPE_CHECKING:
     from llmkit.registry.artifact import Kind
     from llmkit.registry.store import Registry
-    from llmkit.stages.tuning.task import Part, Task
+    from llmkit.stages.tuning.task import Given, Part, Task
 
 FULL_LR, ADAPTER_LR = 2e-5, 2e-4
-PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "examples", "scores", "details", "answers", "check")
+ENDING = 0.5
+"""Share of sample answers that should end by themselves."""
+PAYLOAD = (
+    *("evaluations", "best_step", "published_step", "stopped", "examples", "scores", "details", "answers", "ending"),
+    "check",
+)
 """What of a finished job is stored with what it made."""
 
 
@@ -39,12 +45,11 @@ class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
 
     model: str = option(..., "Model or adapter to start from.")
     data: str = option(..., "Dataset of examples, or a JSONL, JSON, CSV or parquet file of them.")
-    task: TaskName = option(
-        "auto", "chat: through the chat template; text: prompt and completion as they are; auto: by the template."
-    )
+    task: TaskName = option("auto", "What is learned; auto: by the data, and chat or text by the template.")
     method: Literal["lora", "rslora", "dora", "full"] = option("lora", "What is trained: an adapter, or all weights.")
     lora: LoraOptions = LoraOptions()
     dpo: DpoOptions = DpoOptions()
+    causal: CausalOptions = CausalOptions()
     epochs: float = option(3.0, "Passes over the examples, where no --steps are given.", gt=0)
     lr: float = option(ADAPTER_LR, f"Peak learning rate; {FULL_LR:g} where all weights are trained.", gt=0)
     floor: float = option(0.0, "Share of the peak learning rate at the end.", ge=0, le=1)
@@ -72,19 +77,39 @@ def inputs(cfg: FinetuneConfig, registry: Registry) -> Inputs:
     if models.is_endpoint(found):
         raise UsageError(f"{cfg.model} answers over the network and cannot be tuned", mend="name a model that is here")
     _check_shape(cfg, found)
+    found = found.joined(_template(cfg))
     return found.joined(find_examples(cfg, registry))
+
+
+def _template(cfg: FinetuneConfig) -> Inputs:
+    """A template of the user's own is an input: another text makes another model."""
+    if not cfg.causal.template:
+        return Inputs()
+    from llmkit.models.templates import find_template
+
+    template = find_template(cfg.causal.template)
+    return Inputs(raw={"template": Raw(cfg.causal.template, template.digest)})
 
 
 def _check_shape(cfg: FinetuneConfig, found: Inputs) -> None:
     """Tuning an adapter goes on with the shape that it has; another one that was asked for is not silently ignored."""
-    if "base" not in found.artifacts or cfg.method == "full":
+    artifact, raw = found.artifacts.get("model"), found.raw.get("model")
+    folder = artifact.path if artifact else raw.value if raw else None
+    if cfg.method == "full" or not isinstance(folder, Path) or not models.is_adapter(folder):
         return
-    adapter = found.artifacts["model"]
-    has = LoraOptions.model_validate(adapter.manifest.config.get("lora", {}))
-    if cfg.lora not in (has, LoraOptions()):
+    has = json.loads((folder / models.ADAPTER_CONFIG).read_text("utf-8"))
+    standard, targets = LoraOptions(), has.get("target_modules")
+    asked = {"r": "rank", "lora_alpha": "alpha", "lora_dropout": "dropout"}
+    differs = any(
+        getattr(cfg.lora, name) not in (getattr(standard, name), has.get(key, getattr(standard, name)))
+        for key, name in asked.items()
+    )
+    if differs or (cfg.lora.targets and {*cfg.lora.targets} != {*(targets or ())}):
+        base = found.artifacts.get(models.BASE) or found.raw.get(models.BASE)
         raise UsageError(
-            f"{adapter.ref} has rank {has.rank}, alpha {has.alpha}, and keeps its shape when it is tuned further",
-            mend="leave these options out, or tune the base: --model " + found.artifacts["base"].ref,
+            f"{cfg.model} has rank {has.get('r')}, alpha {has.get('lora_alpha')}, and keeps its shape when it is tuned "
+            "further",
+            mend=f"leave these options out, or tune the base: --model {base.ref if base else ''}",
         )
 
 
@@ -110,7 +135,6 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     from llmkit.data.dataset import Dataset
     from llmkit.stages.tuning.proof import prove, save
     from llmkit.stages.tuning.scoring import compared
-    from llmkit.stages.tuning.table import open_task
     from llmkit.stages.tuning.task import Given
     from llmkit.train.launch import World
     from llmkit.train.loop import train
@@ -119,10 +143,14 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
 
     cfg = job.config
     require_whole("finetune-lora")
-    task = open_task(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
+    task = _opened(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples
     _say(training.counts, held_out.counts, reporter)
+    for note in task.notes:
+        reporter.warn(note)
+    if task.layout:
+        reporter.info(task.layout, style="dim")
     model = _prepared(cfg, job, task)
     # Before the loop, which may go on from a checkpoint: here the model is what it was before the very first step.
     model.to(resolve_device(cfg.device, World.current().local_rank))
@@ -139,6 +167,8 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         summary = latest
     published = settle(cfg, summary, model, job.work, model.save_pretrained if job.is_main else None)
     said["tuned"] = task.answers(model)
+    ending = task.endings(model)
+    _check_ending(ending, reporter, required=cfg.causal.require_eos)
     after = task.records(model)
     scores = compared(task.metrics, before, after)
     check = prove(task, model, save(task, model, job.work)) if job.is_main else None
@@ -154,11 +184,43 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
             {**example, **{who: answers[at] for who, answers in said.items()}}
             for at, example in enumerate(task.shown())
         ],
+        "ending": ending,
         "check": vars(check) if check else None,
-        "metrics": summary.metrics(published) | {name: score["after"] for name, score in scores.items()},
+        "metrics": summary.metrics(published)
+        | {name: score["after"] for name, score in scores.items()}
+        | ({"ended_share": ending["share"]} if ending else {}),
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
+
+
+def _opened(given: Given) -> Task:
+    from llmkit.config.base import leaves
+    from llmkit.stages.tuning.table import open_task
+
+    task = open_task(given)
+    for leaf in leaves(CausalOptions):
+        if leaf.parameter not in task.takes and leaf.value(given.cfg.causal) != leaf.default:
+            name = given.cfg.task if given.cfg.task != "auto" else given.dataset.schema
+            raise UsageError(f"{leaf.flag} means nothing for '{name}'", mend="leave it out")
+    return task
+
+
+def _check_ending(ending: Mapping[str, Any], reporter: Reporter, *, required: bool) -> None:
+    """Say if the model does not stop; raise RunError where it must."""
+    if not ending:
+        return
+    if ending["empty"]:
+        reporter.warn(f"{ending['empty']} of {ending['of']} sample answers are empty: the model stops before it begins")
+    if ending["share"] >= ENDING:
+        return
+    said = (
+        f"{ending['ended']} of {ending['of']} sample answers ended by themselves within {ending['tokens']} tokens: "
+        "the model does not know yet when to stop"
+    )
+    if required:
+        raise RunError(said, where="--require-eos", mend="train longer (--epochs), or on more examples")
+    reporter.warn(f"{said}; train longer, or on more examples")
 
 
 def _view(job: Job[FinetuneConfig], task: Task, training: Part, reporter: Reporter) -> View:
@@ -178,11 +240,8 @@ def _budget(cfg: FinetuneConfig, examples: int) -> FinetuneConfig:
 
 
 def _model_paths(found: Inputs) -> dict[str, Path]:
-    if "base" in found.artifacts:
-        return {"model": found.artifacts["base"].path, "adapter": found.artifacts["model"].path}
-    if "model" in found.artifacts:
-        return {"model": found.artifacts["model"].path}
-    return {"model": models.folder_of(found.raw["model"])}
+    folder, adapter = models.folders_of(found)
+    return {"model": folder, "adapter": adapter} if adapter else {"model": folder}
 
 
 def _prepared(cfg: FinetuneConfig, job: Job[FinetuneConfig], task: Task) -> Any:
@@ -194,7 +253,8 @@ def _prepared(cfg: FinetuneConfig, job: Job[FinetuneConfig], task: Task) -> Any:
         return _all_trainable(loaded.model.merge_and_unload()) if "adapter" in job.paths else loaded.model
     if "adapter" in job.paths:
         return loaded.model
-    return attach(loaded.model, loaded.objective, cfg.lora, method=cfg.method, heads=task.heads, seed=cfg.seed)
+    method, heads, tokens = cfg.method, task.heads, task.tokens
+    return attach(loaded.model, loaded.objective, cfg.lora, method=method, heads=heads, tokens=tokens, seed=cfg.seed)
 
 
 def _all_trainable(model: Any) -> Any:
@@ -235,6 +295,12 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
                 "good",
             )
         )
+    if ending := payload.get("ending"):
+        good = ending["share"] >= ENDING
+        where = "held-out" if ending["split"] == "validation" else "training"
+        said = f"{ending['ended']} of {ending['of']} answers to {where} prompts ended by themselves"
+        said += f" within {ending['tokens']} tokens" + (f", {ending['empty']} of them empty" if ending["empty"] else "")
+        blocks.append(Line(said, "good" if good and not ending["empty"] else "bad"))
     for answer in payload["answers"][:1]:
         blocks.append(Quote(_short(answer["prompt"]), "a held-out example:"))
         blocks += [

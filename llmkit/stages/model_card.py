@@ -58,9 +58,11 @@ def facts_of(folder: Path, made: Finished) -> ModelFacts:
     from llmkit.registry.provenance import package_versions
 
     artifacts = made.found.artifacts
-    base = artifacts.get(BASE) or artifacts.get("init") or artifacts.get("model")
+    base = None if BASE in made.found.raw else artifacts.get(BASE) or artifacts.get("init") or artifacts.get("model")
     named = (
-        base.ref if base else next((raw.ref for role, raw in made.found.raw.items() if role in ("init", "model")), None)
+        base.ref
+        if base
+        else next((raw.ref for role, raw in made.found.raw.items() if role in (BASE, "init", "model")), None)
     )
     adapter = _json(folder / "adapter_config.json")
     config = _json(folder / "config.json") or (_json(base.path / "config.json") if base else {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from llmkit.registry.store import Registry
 
 BASE = "base"
+ADAPTER_CONFIG = "adapter_config.json"
 _HELD: Mapping[DataSchema, str] = {
     "text": "texts",
     "chat": "chat examples",
     "label": "labelled texts",
     "span": "questions with answers in a context",
     "preference": "preferences",
+    "tag": "texts with tagged words",
 }
 UNKNOWN_CONTEXT = 2048
 """For architectures that state no limit, as lm-evaluation-harness takes it."""
@@ -47,17 +50,23 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
         return Inputs(raw={role: Raw(ref, encoder.digest, encoder.path)})
     parsed = parse(ref)
     if isinstance(parsed, PathRef):
-        folder = parsed.path
+        folder = parsed.path.absolute()
         if not folder.is_dir():
             raise NotFoundError(f"no model folder at {ref}", mend="give a folder with config.json and safetensors")
-        return Inputs(raw={role: Raw(ref, input_digest([folder], root=folder).digest, folder)})
+        raw = {role: Raw(ref, input_digest([folder], root=folder).digest, folder)}
+        if is_adapter(folder):
+            raw[_base_role(role)] = _named_base(folder)
+        return Inputs(raw=raw)
     if isinstance(parsed, HubRef | EndpointRef):
         # Neither says what it holds before it is used: the name is all there is to know it by.
         return Inputs(raw={role: Raw(str(parsed), digest_of(str(parsed)), parsed)})
     artifact = registry.resolve(ref, "model", "adapter")
     if artifact.kind == "model":
         return Inputs({role: artifact})
-    return Inputs({role: artifact, _base_role(role): base_of(artifact, registry)})
+    base = base_of(artifact, registry)
+    if isinstance(base, Raw):
+        return Inputs({role: artifact}, {_base_role(role): base})
+    return Inputs({role: artifact, _base_role(role): base})
 
 
 def sequence_limit(loaded: LoadedModel, wanted: int) -> int:
@@ -139,24 +148,98 @@ def folder(found: Inputs, role: str) -> Path | None:
     return folder_of(found.raw[role]) if role in found.raw else None
 
 
-def base_of(adapter: Artifact, registry: Registry) -> Artifact:
-    """The model an adapter was made for, known by its digest.
+def base_of(adapter: Artifact, registry: Registry) -> Artifact | Raw:
+    """The model an adapter was made for: an artifact known by its digest, else the folder or Hub model it was.
 
     Raises:
-        NotFoundError: it is not in the registry any more.
+        NotFoundError: it is not there any more.
     """
     from llmkit.registry.shelf import find_input
 
     for used in adapter.manifest.inputs:
-        if used.role in (BASE, "model"):
-            found = find_input(registry.layout, used)
-            if found is None:
-                raise NotFoundError(
-                    f"the base of {adapter.ref}, {used.ref} ({used.digest[:12]}), is not in the registry",
-                    mend="make it again with the same options, or restore it",
-                )
-            return found if found.kind == "model" else base_of(found, registry)
+        if used.role not in (BASE, "model"):
+            continue
+        if used.kind is None:
+            try:
+                return find_model(used.ref, registry).raw["model"]
+            except NotFoundError:  # a relative path, seen from elsewhere
+                return _named_base(adapter.path)
+        found = find_input(registry.layout, used)
+        if found is None:
+            raise NotFoundError(
+                f"the base of {adapter.ref}, {used.ref} ({used.digest[:12]}), is not in the registry",
+                mend="make it again with the same options, or restore it",
+            )
+        return found if found.kind == "model" else base_of(found, registry)
     raise DataError(f"{adapter.ref} does not say what its base is", where=str(adapter.path))
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter alone, as peft writes it."""
+    return (folder / ADAPTER_CONFIG).is_file() and not (folder / "config.json").is_file()
+
+
+def _named_base(adapter: Path) -> Raw:
+    """The folder that an adapter's own configuration names as its base."""
+    from llmkit.registry.digests import input_digest
+
+    where = adapter / ADAPTER_CONFIG
+    try:
+        named = str(json.loads(where.read_text("utf-8"))["base_model_name_or_path"] or "")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError("the adapter's configuration cannot be read", where=str(where)) from error
+    for folder in (Path(named).expanduser(), adapter / named):
+        if named and (folder / "config.json").is_file():
+            return Raw(str(folder), input_digest([folder], root=folder).digest, folder)
+    raise NotFoundError(
+        f"the adapter's base, '{named}', is no folder on this machine",
+        where=str(where),
+        mend="fetch the base, and write the path of its folder as base_model_name_or_path",
+    )
+
+
+def folders_of(found: Inputs, role: str = "model") -> tuple[Path, Path | None]:
+    """The folder of a role's model, and where that is an adapter: of its base and of the adapter.
+
+    Raises:
+        UsageError: it is an endpoint, whose weights are elsewhere.
+        DataError: the adapter was made for another base.
+    """
+    own = found.artifacts[role].path if role in found.artifacts else folder_of(found.raw[role])
+    base = _base_role(role)
+    if base in found.artifacts:
+        return found.artifacts[base].path, own
+    if base in found.raw:
+        under = folder_of(found.raw[base])
+        _check_base(under, own, found.raw[base].ref)
+        return under, own
+    return own, None
+
+
+def content_of(folder: Path) -> str:
+    """A digest of a model's weights and configuration; files of the Hub's cache are named by theirs."""
+    from llmkit.registry.digests import digest_of_files, hash_file
+
+    files = [folder / "config.json", *folder.glob("*.safetensors")]
+    real = {file.name: file.resolve() for file in files}
+    return digest_of_files(
+        {name: file.name if file.parent.name == "blobs" else hash_file(file) for name, file in real.items()}
+    )
+
+
+def _check_base(base: Path, adapter: Path, ref: str) -> None:
+    from llmkit.models.load import TASK_FILE
+
+    try:
+        wanted = json.loads((adapter / TASK_FILE).read_text("utf-8")).get(BASE)
+    except (OSError, ValueError, AttributeError):
+        return  # made elsewhere: only its shapes can tell
+    if wanted and content_of(base) != wanted:
+        raise DataError(
+            f"the adapter was made for another base than {ref}: the weights or the configuration there have changed",
+            where=str(adapter),
+            mend="restore the base as it was, or tune again",
+        )
 
 
 def is_endpoint(found: Inputs, role: str = "model") -> bool:
@@ -173,13 +256,8 @@ def load(found: Inputs, role: str = "model", *, trainable: bool = False) -> Load
     """
     from llmkit.models.load import load_model
 
-    if role in found.artifacts:
-        artifact = found.artifacts[role]
-        base = found.artifacts.get(_base_role(role))
-        if base is not None:
-            return load_model(base.path, adapter=artifact.path, trainable=trainable)
-        return load_model(artifact.path)
-    return load_model(folder_of(found.raw[role]))
+    folder, adapter = folders_of(found, role)
+    return load_model(folder, adapter=adapter, trainable=trainable)
 
 
 def folder_of(raw: Raw) -> Path:

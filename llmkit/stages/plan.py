@@ -72,9 +72,9 @@ def subject_of(ref: str, registry: Registry) -> Subject:
     from llmkit.stages.models import BASE, find_model
 
     found = find_model(ref, registry)
-    if "model" in found.artifacts:
+    if "model" in found.artifacts and BASE not in found.raw:
         folder = found.artifacts.get(BASE, found.artifacts["model"]).path
-    elif (known := _here(found.raw["model"].value)) is not None:
+    elif (known := _here(found.raw[BASE if BASE in found.raw else "model"].value)) is not None:
         folder = known
     else:
         raise UsageError(

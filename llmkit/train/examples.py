@@ -61,9 +61,7 @@ class Fitted:
     """Truncated examples and pieces of split ones in which no learned token was left: they are not among `examples`."""
 
 
-def render(
-    messages: Sequence[Message], tokenizer: Any, *, where: str = "", learn: Learn = "assistant"
-) -> Rendered:
+def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "", learn: Learn = "assistant") -> Rendered:
     """A conversation through the tokenizer's own chat template; the assistant's turns are learned.
 
     The ids are those of `tokenizer.apply_chat_template(messages)` (control tokens inside a content are made inert, as

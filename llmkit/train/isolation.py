@@ -54,6 +54,10 @@ class Isolation:
         """
         document = documents(ids, self.separator)
         document[count:] = document[count - 1] + 1  # padding is seen by nobody
+        return self.handed(document)
+
+    def handed(self, document: IntArray) -> Mapping[str, np.ndarray]:
+        """As `inputs`, of the number of the document that each position belongs to, which must not fall."""
         found: dict[str, np.ndarray] = {"position_ids": positions(document)}
         if self.means == "mask":
             seen = document[:, None] == document[None, :]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import UsageError
+from llmkit.errors import ConfigError, UsageError
 from llmkit.stages import models
 from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
 
@@ -16,23 +16,35 @@ if TYPE_CHECKING:
     from llmkit.data.chat import Example
     from llmkit.data.schemas import ExampleSchema
     from llmkit.evaluation.result import ItemRecord
+    from llmkit.generation.sampling import Generation
+    from llmkit.stages.tuning.rendering import Wording
     from llmkit.train.examples import Fitted, Rendered
-    from llmkit.train.samples import Batch
+    from llmkit.train.isolation import Isolation
+    from llmkit.train.samples import Batch, Samples
 
 ANSWER_TOKENS = 40
 PROBED = 4
 """Examples on which the saved adapter is compared with the trained one."""
+PACKED_LENGTH = 1024
+"""Tokens of a packed row, where --sequence-length does not say: TRL's default (SFTConfig.max_length)."""
+ASKED = 8
+"""Prompts whose answers are written out to see whether they end."""
+MOST_TOKENS = 256
+"""Of such an answer, at most; at least twice as many as the longest answer that was to be learned has."""
 
 
 class Causal(Task):
-    """Next-token training on conversations or pairs, each example a row of its own, padded on the right."""
+    """Next-token training on conversations or pairs: each example a row of its own, or several packed in one."""
 
+    takes: ClassVar[Sequence[str]] = ("template", "learn", "packing", "require_eos")
     schema: ClassVar[ExampleSchema] = "chat"
     metrics: ClassVar[Sequence[str]] = ("loss",)
     likelihood: ClassVar[bool] = True
 
     def __init__(self, given: Given) -> None:
         from llmkit.models.load import load_model
+        from llmkit.models.tokens import make_room
+        from llmkit.stages.tuning.rendering import wording
 
         super().__init__(given)
         self.loaded = load_model(self.paths["model"], adapter=self.paths.get("adapter"), trainable=True)
@@ -42,12 +54,33 @@ class Causal(Task):
                 mend="use a causal model, such as gpt2 or llama",
             )
         self.limit = models.sequence_limit(self.loaded, self.cfg.sequence_length)
-        chat = self.cfg.task == "chat" or (self.cfg.task == "auto" and bool(self.loaded.tokenizer.chat_template))
-        self.chat = chat
+        self.words: Wording = wording(self.loaded.tokenizer, self.cfg.task, self.cfg.causal)
+        self.chat = self.words.chat
+        self._ends: list[str] = []
+        self._packed = ""
+        if self.words.added:
+            if "adapter" in self.paths:
+                raise UsageError(
+                    f"this template needs {', '.join(self.words.added)}, and an adapter keeps the tokens that it has",
+                    mend="tune its base with this --template, or leave it out to go on with the adapter's own",
+                )
+            make_room(self.loaded.model, len(self.loaded.tokenizer), self.words.token_ids)
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        return self.words.token_ids
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [*self.words.notes, *self._ends]
+
+    @property
+    def layout(self) -> str:
+        return self._packed
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        return {"task": "chat" if self.chat else "text", "limit": self.limit}
+        return {**self.words.facts, "limit": self.limit}
 
     @cached_property
     def training(self) -> Fitted:
@@ -60,7 +93,7 @@ class Causal(Task):
         return self._fitted("validation")
 
     def part(self, split: Split) -> Part:
-        from llmkit.train.padding import Padded
+        from llmkit.stages.tuning.rendering import check_ends
 
         found = self.training if split == "train" else self.held
         counts = {
@@ -75,9 +108,37 @@ class Causal(Task):
         }
         if not found.examples:
             return Part(None, counts)
-        shuffle = split == "train"
-        samples = Padded(found.examples, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=shuffle)
-        return Part(samples, counts)
+        if split == "train":
+            self._ends = check_ends(found.examples, self.words, over_length=self.cfg.over_length)
+        return Part(self._rows(split, found), counts)
+
+    def _rows(self, split: Split, found: Fitted) -> Samples:
+        """What the loop reads; held-out examples are never packed, so that they are measured as they will be used."""
+        from llmkit.train.packing import Packed
+        from llmkit.train.padding import Padded
+
+        cfg = self.cfg
+        if split != "train" or not cfg.causal.packing:
+            return Padded(found.examples, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=split == "train")
+        length = cfg.sequence_length or min(self.limit, max(PACKED_LENGTH, found.longest))
+        samples = Packed(found.examples, length=length, isolation=self._isolation(length), seed=cfg.seed)
+        self._packed = (
+            f"packed into {len(samples):,} rows of {length:,} tokens, {samples.filled:.0%} full: a step of "
+            f"{cfg.batch_size} rows has about {cfg.batch_size * len(found.examples) / len(samples):,.0f} examples"
+        )
+        return samples
+
+    def _isolation(self, length: int) -> Isolation:
+        from llmkit.train.isolation import isolation_for
+
+        try:
+            return isolation_for(self.loaded.model, self.loaded.tokenizer.eos_token_id or 0, length)
+        except ConfigError as error:
+            raise ConfigError(
+                error.message.replace("documents", "examples"),
+                where="--packing",
+                mend="leave it out: examples of like length are then grouped, which wastes little",
+            ) from error
 
     def records(self, model: nn.Module) -> list[ItemRecord]:
         from llmkit.evaluation.aggregate import score
@@ -99,26 +160,54 @@ class Causal(Task):
         return [{"prompt": example.prompt[-1].content, "gold": example.completion} for example in self._questions]
 
     def answers(self, model: nn.Module) -> list[str]:
+        return [said.text for said in self._said(model, self._questions, ANSWER_TOKENS)]
+
+    def endings(self, model: nn.Module) -> Mapping[str, Any]:
+        from llmkit.stages.tuning.scoring import spread
+
+        held: Split = "validation"
+        asked = [example for example in self.dataset.examples(held) if example.prompt]
+        if not asked:
+            held = "train"
+            asked = [example for example in self.dataset.examples(held) if example.prompt]
+        asked = spread(asked, ASKED)
+        if not asked:
+            return {}
+        tokenizer = self.loaded.tokenizer
+        longest = max(len(tokenizer.encode(example.completion, add_special_tokens=False)) for example in asked)
+        most = min(MOST_TOKENS, 2 * longest + 16)
+        answers = self._said(model, asked, most)
+        ended = sum(said.finish_reason == "stop" for said in answers)
+        empty = sum(not said.text.strip() for said in answers)
+        facts = {"ended": ended, "of": len(asked), "share": ended / len(asked), "empty": empty}
+        return {**facts, "tokens": most, "split": held}
+
+    def _said(self, model: nn.Module, asked: Sequence[Example], most: int) -> list[Generation]:
         from llmkit.generation.sampling import Sampling
         from llmkit.stages.sampling import speaking
 
-        sampling = Sampling(max_tokens=ANSWER_TOKENS, seed=self.cfg.seed)
+        sampling = Sampling(max_tokens=most, seed=self.cfg.seed)
         with speaking(self.loaded, model) as local:
             return [
-                local.generate([{"role": m.role, "content": m.content} for m in example.prompt], sampling).text
-                for example in self._questions
+                local.generate([{"role": m.role, "content": m.content} for m in example.prompt], sampling)
+                for example in asked
             ]
 
     def fresh(self) -> Any:
         from llmkit.models.load import load_model
+        from llmkit.models.tokens import make_room
 
-        return load_model(self.paths["model"]).model
+        model = load_model(self.paths["model"]).model
+        if self.words.added or "adapter" in self.paths:
+            make_room(model, len(self.loaded.tokenizer), self.words.token_ids)
+        return model
 
     @property
     def stops(self) -> Sequence[int]:
         # A turn may end with another token than a text does; generation must stop at either.
-        ends = {self.loaded.tokenizer.eos_token_id, *(example.last_trained for example in self.training.examples[:4])}
-        return sorted(ends - {None})
+        from llmkit.train.examples import ends_of
+
+        return sorted(ends_of(self.loaded.tokenizer))
 
     def probe(self) -> Batch:
         from llmkit.train.padding import Padded
@@ -135,4 +224,5 @@ class Causal(Task):
     def _fitted(self, split: Split) -> Fitted:
         from llmkit.stages.tuning.rendering import fitted
 
-        return fitted(self.dataset, split, self.loaded.tokenizer, self.cfg, chat=self.chat, limit=self.limit)
+        examples = self.dataset.examples(split)
+        return fitted(examples, self.words, limit=self.limit, over_length=self.cfg.over_length, needed=split == "train")

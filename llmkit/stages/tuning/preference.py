@@ -31,6 +31,7 @@ class Preference(Causal):
     schema: ClassVar[ExampleSchema] = "preference"
     metrics: ClassVar[Sequence[str]] = ("preference_accuracy", "reward_margin", "ranking_accuracy")
     likelihood: ClassVar[bool] = False
+    takes: ClassVar[Sequence[str]] = ("template",)
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
@@ -104,6 +105,9 @@ class Preference(Causal):
     def shown(self) -> list[Mapping[str, str]]:
         held = list(self.dataset.examples("validation", "preference"))[:SHOWN]
         return [{"prompt": each.prompt[-1].content, "gold": each.chosen[0].content} for each in held]
+
+    def endings(self, model: nn.Module) -> Mapping[str, Any]:
+        return {}
 
     def _samples(self, pairs: Sequence[Pair]) -> Pairs:
         from llmkit.train.preference import Pairs

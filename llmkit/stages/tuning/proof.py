@@ -7,26 +7,26 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmkit.stages.models import BASE, content_of
 from llmkit.stages.publishing import add_last
 
 if TYPE_CHECKING:
     from llmkit.models.adapters import AdapterCheck
     from llmkit.stages.tuning.task import Task
 
-TASK_FILE = "task.json"
-"""What an artifact was tuned for, and what is needed to use it: labels, limits."""
-
 
 def save(task: Task, model: Any, work: Path) -> Path:
     """Write the artifact's folder below `work`: the adapter or the model, the tokenizer, the task's facts."""
     from llmkit.models.adapters import save_adapter
+    from llmkit.models.load import TASK_FILE
     from llmkit.registry.disk import write_whole
 
     out = work / "out"
     shutil.rmtree(out, ignore_errors=True)
     task.loaded.tokenizer.save_pretrained(out)
     add_last(work, out)
-    facts = json.dumps(dict(task.facts), ensure_ascii=False, indent=1)
+    told = {**task.facts} if task.cfg.method == "full" else {**task.facts, BASE: content_of(task.paths["model"])}
+    facts = json.dumps(told, ensure_ascii=False, indent=1)
     write_whole(out / TASK_FILE, f"{facts}\n".encode())
     if task.cfg.method == "full":
         if task.stops:

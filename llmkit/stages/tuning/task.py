@@ -66,6 +66,9 @@ class Task(ABC):
     likelihood: ClassVar[bool] = False
     """Whether the loss is a negative log-likelihood per token, so that a perplexity means something."""
 
+    takes: ClassVar[Sequence[str]] = ()
+    """Which of the options of `causal` mean something for it."""
+
     loaded: LoadedModel
 
     def __init__(self, given: Given) -> None:
@@ -75,6 +78,25 @@ class Task(ABC):
     def heads(self) -> Sequence[str]:
         """Modules that are new in this model: trained whole, and saved with the adapter."""
         return ()
+
+    @property
+    def tokens(self) -> Sequence[int]:
+        """Ids whose embeddings are new in this model: an adapter trains and saves these rows."""
+        return ()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user must be warned of, once the parts have been asked for."""
+        return ()
+
+    @property
+    def layout(self) -> str:
+        """How the examples were laid into rows, where that is not one in each."""
+        return ""
+
+    def endings(self, model: nn.Module) -> Mapping[str, Any]:
+        """How many sample answers end by themselves: `ended`, `of`, `share`; empty for models that write nothing."""
+        return {}
 
     @property
     def facts(self) -> Mapping[str, Any]:
