@@ -16,6 +16,7 @@ from torch import nn
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import RunError, UnavailableError
+from llmkit.models.heads import COMPILED
 from llmkit.train.launch import World
 from llmkit.train.options import Choices
 from llmkit.train.precision import probe, resolve_device, threads_for
@@ -108,7 +109,13 @@ def seed_device(device: torch.device, seed: int) -> None:
 
 
 def compile_blocks(model: nn.Module) -> None:
-    """Compile each repeated block of a model in place: one compilation serves all layers, and no name changes."""
+    """Compile each repeated block of a model in place: one compilation serves all layers, and no name changes.
+
+    On a GPU the softmax of the output layer is compiled too: it then passes over the logits twice, and not six times.
+    """
+    head = getattr(model, "get_output_embeddings", lambda: None)()
+    if head is not None and next(model.parameters()).device.type == "cuda":
+        setattr(head, COMPILED, True)
     for part in model.modules():
         if isinstance(part, nn.ModuleList):
             for block in part:
