@@ -45,14 +45,26 @@ class AdapterCheck:
     tolerance: float
 
 
+@dataclass(frozen=True)
+class NewParts:
+    """What a model has that its base has not; it is stored with the adapter.
+
+    Attributes:
+        heads: names of modules that are new.
+        tokens: ids whose embeddings are new; these rows, and no others, are trained.
+    """
+
+    heads: Sequence[str] = ()
+    tokens: Sequence[int] = ()
+
+
 def attach(
     model: PreTrainedModel,
     objective: Objective,
     options: LoraOptions,
     *,
     method: Method = "lora",
-    heads: Sequence[str] = (),
-    tokens: Sequence[int] = (),
+    new: NewParts | None = None,
     seed: int,
 ) -> PeftModel:
     """Put a new LoRA adapter on a model and freeze the rest. It changes nothing until it is trained.
@@ -60,19 +72,19 @@ def attach(
     Args:
         method: `lora` (arXiv:2106.09685), `rslora` scales by the square root of the rank (arXiv:2312.03732), `dora`
             learns magnitudes apart (arXiv:2402.09353).
-        heads: modules that are new in this model; they are trained whole and saved with the adapter.
-        tokens: ids whose embeddings are new; their rows, and no others, are trained and saved with the adapter.
+        new: what is not in the base, and is trained and saved whole.
 
     Raises:
         DataError: the model has no layer with one of the target names.
     """
+    new = new or NewParts()
     row = family_of_type(model.config.model_type)
     targets = list(options.targets or (row.lora_targets if row else ())) or "all-linear"
     config = LoraConfig(
         # peft's other task types only choose which heads are saved, and that is said here.
-        task_type=None if heads else _TASKS[objective],
-        modules_to_save=list(heads) or None,
-        trainable_token_indices=_rows(model, tokens) if tokens else None,
+        task_type=None if new.heads else _TASKS[objective],
+        modules_to_save=list(new.heads) or None,
+        trainable_token_indices=_rows(model, new.tokens) if new.tokens else None,
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
@@ -106,6 +118,14 @@ def _rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]
             )
     names = {id(module): name for name, module in model.named_modules()}
     return {names[id(layer)]: list(tokens) for layer in layers}
+
+
+def faster_b(model: PeftModel, ratio: float) -> dict[str, float]:
+    """How many times the learning rate each B matrix gets, by its name in the model (LoRA+, arXiv:2402.12354).
+
+    B begins at zero and A at random, so the two want different rates; the paper's section 5 finds 16 times good.
+    """
+    return {name: ratio for name, _ in model.named_parameters() if ".lora_B." in name}
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

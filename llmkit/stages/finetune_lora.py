@@ -246,15 +246,19 @@ def _model_paths(found: Inputs) -> dict[str, Path]:
 
 def _prepared(cfg: FinetuneConfig, job: Job[FinetuneConfig], task: Task) -> Any:
     """The model as it is trained: with a new adapter, with the one it has, or all of it."""
-    from llmkit.models.adapters import attach
+    from llmkit.models.adapters import NewParts, attach, faster_b
+    from llmkit.train.optim import LR_SCALES
 
     loaded = task.loaded
     if cfg.method == "full":
         return _all_trainable(loaded.model.merge_and_unload()) if "adapter" in job.paths else loaded.model
-    if "adapter" in job.paths:
-        return loaded.model
-    method, heads, tokens = cfg.method, task.heads, task.tokens
-    return attach(loaded.model, loaded.objective, cfg.lora, method=method, heads=heads, tokens=tokens, seed=cfg.seed)
+    model: Any = loaded.model
+    if "adapter" not in job.paths:
+        new = NewParts(task.heads, task.tokens)
+        model = attach(loaded.model, loaded.objective, cfg.lora, method=cfg.method, new=new, seed=cfg.seed)
+    if cfg.lora.plus:
+        setattr(model, LR_SCALES, faster_b(model, cfg.lora.plus))
+    return model
 
 
 def _all_trainable(model: Any) -> Any:

@@ -15,6 +15,10 @@ FUSED_DEVICES = frozenset({"cpu", "cuda"})
 
 Groups = list[dict[str, Any]]
 
+LR_SCALES = "lr_scales"
+"""Attribute of a model: by parameter name, how many times the learning rate it gets; 1 where it is not named. Its
+groups have the number as `scale`, for whoever sets their `lr`."""
+
 
 def optimizer_for(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer:
     """The optimizer that the options name, over the parameters that are trained.
@@ -26,14 +30,14 @@ def optimizer_for(model: nn.Module, options: TrainOptions, device_type: str) -> 
 
 def _adamw(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer:
     """Loshchilov and Hutter 2019 (arXiv:1711.05101). The fused one does a step in one pass over memory."""
-    return _fused_adamw(_groups(_trained(model), options), options, device_type)
+    return _fused_adamw(_groups(model, _trained(model), options), options, device_type)
 
 
 def _sgd(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer:
     """With Nesterov's momentum, `beta1`."""
     momentum = options.beta1
     return SGD(
-        _groups(_trained(model), options),
+        _groups(model, _trained(model), options),
         lr=options.lr,
         momentum=momentum,
         nesterov=momentum > 0,
@@ -43,7 +47,7 @@ def _sgd(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer
 
 def _adafactor(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer:
     """Shazeer and Stern 2018 (arXiv:1804.04235): second moments of a matrix by its rows and columns, no first ones."""
-    return Adafactor(_groups(_trained(model), options), lr=options.lr)
+    return Adafactor(_groups(model, _trained(model), options), lr=options.lr)
 
 
 def _muon(model: nn.Module, options: TrainOptions, device_type: str) -> Optimizer:
@@ -57,9 +61,14 @@ def _muon(model: nn.Module, options: TrainOptions, device_type: str) -> Optimize
     chosen = {id(parameter) for parameter in matrices}
     rest = [parameter for parameter in trained if id(parameter) not in chosen]
     if not matrices:
-        return _fused_adamw(_groups(rest, options), options, device_type)
-    muon = Muon(matrices, lr=options.lr, weight_decay=options.weight_decay, adjust_lr_fn="match_rms_adamw")
-    return Both(muon, _fused_adamw(_groups(rest, options), options, device_type)) if rest else muon
+        return _fused_adamw(_groups(model, rest, options), options, device_type)
+    muon = Muon(
+        _by_rate(model, matrices, options),
+        lr=options.lr,
+        weight_decay=options.weight_decay,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    return Both(muon, _fused_adamw(_groups(model, rest, options), options, device_type)) if rest else muon
 
 
 OPTIMIZERS: Mapping[str, Callable[[nn.Module, TrainOptions, str], Optimizer]] = {
@@ -103,12 +112,22 @@ def _trained(model: nn.Module) -> list[Tensor]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
-def _groups(parameters: list[Tensor], options: TrainOptions) -> Groups:
-    groups: Groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+def _groups(model: nn.Module, parameters: list[Tensor], options: TrainOptions) -> Groups:
+    parts = (
+        ([p for p in parameters if p.dim() >= 2], options.weight_decay),
+        ([p for p in parameters if p.dim() < 2], 0.0),
+    )
+    return [{**group, "weight_decay": decay} for part, decay in parts for group in _by_rate(model, part, options)]
+
+
+def _by_rate(model: nn.Module, parameters: list[Tensor], options: TrainOptions) -> Groups:
+    """The parameters in a group for each learning rate, that of most of them first."""
+    named: Mapping[str, float] = getattr(model, LR_SCALES, {})
+    scales = {id(parameter): named.get(name, 1.0) for name, parameter in model.named_parameters()} if named else {}
+    groups: dict[float, list[Tensor]] = {}
+    for parameter in parameters:
+        groups.setdefault(scales.get(id(parameter), 1.0), []).append(parameter)
+    return [{"params": groups[scale], "lr": options.lr * scale, "scale": scale} for scale in sorted(groups)]
 
 
 def _fused_adamw(groups: Groups, options: TrainOptions, device_type: str) -> AdamW:

@@ -81,7 +81,7 @@ class Replicas:
     def step(self, lr: float) -> None:
         """One optimizer step at a learning rate; gradients are gone afterwards."""
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["scale"]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
