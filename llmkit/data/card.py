@@ -38,6 +38,7 @@ _TASKS: Mapping[str, tuple[str, ...]] = {
     "label": ("text-classification",),
     "span": ("question-answering",),
     "preference": ("text-generation",),
+    "tag": ("token-classification",),
 }
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
 

@@ -17,13 +17,20 @@ from llmkit.data.document_table import COLUMNS as DOCUMENT_COLUMNS
 from llmkit.data.document_table import document_of, document_row
 from llmkit.data.drops import Drop
 from llmkit.data.example_tables import TABLES, example_row
-from llmkit.data.schemas import ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
+from llmkit.data.schemas import (
+    ExampleSchema,
+    LabelExample,
+    PreferenceExample,
+    SpanExample,
+    TagExample,
+    TrainingExample,
+)
 from llmkit.data.split import Split
 from llmkit.errors import DataError, NotFoundError
 from llmkit.registry.disk import sync_tree, writing
 from llmkit.text.document import Document
 
-Schema = Literal["text", "chat", "label", "span", "preference"]
+Schema = Literal["text", "chat", "label", "span", "preference", "tag"]
 
 DOCUMENTS = "documents.parquet"
 EXAMPLES = TABLES["chat"].name
@@ -40,6 +47,8 @@ _MENDS: Mapping[Schema, str] = {
     "span": "make one of a file like SQuAD's: `llmkit preprocess FILE --for span`",
     "preference": "make one of a file with a prompt, a chosen and a rejected answer in each row: "
     "`llmkit preprocess FILE --for preference`",
+    "tag": "make one of a file with words and their tags, or a text and its labelled spans, in each row: "
+    "`llmkit preprocess FILE --for tag`",
 }
 """What to do if a dataset of this schema is needed and another was given."""
 
@@ -197,6 +206,8 @@ class Dataset:
     def examples(self, split: Split | None, schema: Literal["span"]) -> Iterator[SpanExample]: ...
     @overload
     def examples(self, split: Split | None, schema: Literal["preference"]) -> Iterator[PreferenceExample]: ...
+    @overload
+    def examples(self, split: Split | None, schema: Literal["tag"]) -> Iterator[TagExample]: ...
     def examples(self, split: Split | None = None, schema: ExampleSchema = "chat") -> Iterator[Any]:
         """The examples in order, of one split or of all.
 

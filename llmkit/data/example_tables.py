@@ -10,13 +10,23 @@ from typing import Any
 import pyarrow as pa
 
 from llmkit.data.chat import Example, Message
-from llmkit.data.schemas import Answer, ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
+from llmkit.data.schemas import (
+    Answer,
+    ExampleSchema,
+    LabelExample,
+    PreferenceExample,
+    SpanExample,
+    Tag,
+    TagExample,
+    TrainingExample,
+)
 
 Row = dict[str, Any]
 
 _COMMON = [(name, pa.string()) for name in ("id", "source", "record", "split", "meta")]
 _MESSAGES = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 _ANSWERS = pa.list_(pa.struct([("text", pa.string()), ("start", pa.int64())]))
+_TAGS = pa.list_(pa.struct([("start", pa.int64()), ("end", pa.int64()), ("tag", pa.string())]))
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,8 @@ def example_row(example: TrainingExample) -> Row:
             row["answers"] = [{"text": answer.text, "start": answer.start} for answer in example.answers]
         case PreferenceExample():
             row |= {name: _turns(getattr(example, name)) for name in ("prompt", "chosen", "rejected")}
+        case TagExample():
+            row |= {"text": example.text, "tags": [tag._asdict() for tag in example.tags]}
     return row
 
 
@@ -84,6 +96,11 @@ def _preference(row: Row) -> PreferenceExample:
     return PreferenceExample(*place, prompt, chosen, rejected, row["split"], json.loads(row["meta"]))
 
 
+def _tagged(row: Row) -> TagExample:
+    tags = tuple(Tag(tag["start"], tag["end"], tag["tag"]) for tag in row["tags"])
+    return TagExample(row["source"], row["record"], row["text"], tags, row["split"], json.loads(row["meta"]))
+
+
 def _columns(*own: tuple[str, pa.DataType]) -> pa.Schema:
     return pa.schema([*_COMMON, *own])
 
@@ -107,4 +124,5 @@ TABLES: Mapping[ExampleSchema, Table] = {
         "preference pairs",
         _preference,
     ),
+    "tag": Table("tags.parquet", _columns(("text", _TEXT), ("tags", _TAGS)), "texts with tagged words", _tagged),
 }

@@ -1,4 +1,4 @@
-"""The schemas of training data other than chat: texts with labels, questions on contexts, and preferences."""
+"""The schemas of training data other than chat: texts with labels or tags, questions on contexts, and preferences."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal, NamedTuple
 from llmkit.data.chat import Example, FromRecord, Message, spoken
 from llmkit.data.split import Split
 
-ExampleSchema = Literal["chat", "label", "span", "preference"]
-EXAMPLE_SCHEMAS: tuple[ExampleSchema, ...] = ("chat", "label", "span", "preference")
+ExampleSchema = Literal["chat", "label", "span", "preference", "tag"]
+EXAMPLE_SCHEMAS: tuple[ExampleSchema, ...] = ("chat", "label", "span", "preference", "tag")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,42 @@ class LabelExample(FromRecord):
         yield self.text
         if self.text_pair is not None:
             yield self.text_pair
+
+
+class Tag(NamedTuple):
+    """A word, by its half-open range of code points of the text, and its tag."""
+
+    start: int
+    end: int
+    tag: str
+
+
+@dataclass(frozen=True)
+class TagExample(FromRecord):
+    """A text and the tags of its words, in their order; words do not overlap."""
+
+    source: str
+    record: str
+    text: str
+    tags: tuple[Tag, ...]
+    split: Split | None = None
+    meta: Mapping[str, object] = field(default_factory=dict)
+
+    @property
+    def characters(self) -> int:
+        return len(self.text)
+
+    @property
+    def group(self) -> str:
+        """What decides on the split."""
+        return self.text
+
+    @property
+    def parts(self) -> Iterator[str]:
+        """All that is learned from it: two examples with the same parts are duplicates."""
+        yield self.text
+        for start, end, tag in self.tags:
+            yield f"{start} {end} {tag}"
 
 
 class Answer(NamedTuple):
@@ -116,4 +152,4 @@ class PreferenceExample(FromRecord):
         yield from spoken(self.rejected)
 
 
-TrainingExample = Example | LabelExample | SpanExample | PreferenceExample
+TrainingExample = Example | LabelExample | SpanExample | PreferenceExample | TagExample

@@ -16,7 +16,7 @@ from llmkit.registry.values import plain
 Kind = Literal["dataset", "tokenizer", "model", "adapter", "index", "report"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-DataSchema = Literal["text", "chat", "label", "span", "preference"]
+DataSchema = Literal["text", "chat", "label", "span", "preference", "tag"]
 
 SCHEMA_VERSION = 1
 """Raised when an older llmkit could no longer read a manifest rightly; new optional fields do not raise it."""

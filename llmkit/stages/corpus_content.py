@@ -138,6 +138,7 @@ def _kinds(report: Report) -> list[Block]:
     return [
         *_mix("Rows by the form they were written in", report.get("forms", {}), "examples"),
         *_mix("Examples by label", report.get("labels", {}), "examples"),
+        *_mix("Words by tag", report.get("tags", {}), "words"),
     ]
 
 

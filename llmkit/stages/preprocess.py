@@ -50,7 +50,7 @@ class PreprocessConfig(FilesConfig):
         argument="INPUT",
         min_length=1,
     )
-    for_: Literal["text", "chat", "label", "span", "preference"] = option(
+    for_: Literal["text", "chat", "label", "span", "preference", "tag"] = option(
         "text", "What it is for: text to pretrain on, or examples to fine-tune on.", alias="for"
     )
     reader: Literal["auto", "docstrings"] = option(

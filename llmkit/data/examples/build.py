@@ -215,6 +215,8 @@ def _warn(tally: Tally, seen: _Seen, reporter: Reporter) -> None:
         reporter.warn("no example is there to train on: the data name all of them validation or test")
     if tally.schema == "label" and len(tally.labels) == 1:
         reporter.warn("all examples have the same label: there is nothing to tell apart")
+    if tally.schema == "tag" and len(tally.labels) == 1:
+        reporter.warn("all words have the same tag: there is nothing to tell apart")
 
 
 def _nothing_left(files: Sequence[Path], schema: ExampleSchema, tally: Tally) -> DataError:

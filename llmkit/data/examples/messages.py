@@ -16,6 +16,7 @@ NOUNS: Mapping[ExampleSchema, str] = {
     "label": "texts with labels",
     "span": "questions on contexts",
     "preference": "preference pairs",
+    "tag": "words with tags",
 }
 
 

@@ -14,6 +14,7 @@ from llmkit.data.examples.files import plain_file, row_format, splits_by_name
 from llmkit.data.examples.label_rows import has_label, label_examples, label_form
 from llmkit.data.examples.preference_rows import preference_examples, preference_form
 from llmkit.data.examples.span_rows import has_answers, span_examples, span_form
+from llmkit.data.examples.tag_rows import tag_examples, tag_form
 from llmkit.data.rows import BadRow, Row, read_rows
 from llmkit.data.schemas import ExampleSchema, TrainingExample
 
@@ -48,6 +49,7 @@ def _is_span(fields: Fields) -> bool:
 LAYOUTS: Mapping[ExampleSchema, Layouts] = {
     "preference": Layouts(preference_form, _always, preference_examples, "'prompt', 'chosen' and 'rejected'"),
     "span": Layouts(span_form, _is_span, span_examples, "'question', 'context' and 'answers'"),
+    "tag": Layouts(tag_form, _always, tag_examples, "'tokens' and 'tags', or 'text' and 'spans'"),
     "label": Layouts(label_form, has_label, label_examples, "'text' and 'label'"),
     "chat": Layouts(chat_form, _always, chat_examples, "'messages', or 'prompt' and 'completion'"),
 }

@@ -11,7 +11,7 @@ from llmkit.data.drops import Drop
 from llmkit.data.examples.fields import RowDrop
 from llmkit.data.examples.messages import SHOWN_BAD_ROWS
 from llmkit.data.examples.span_rows import REPAIRED
-from llmkit.data.schemas import ExampleSchema, LabelExample, PreferenceExample, SpanExample, TrainingExample
+from llmkit.data.schemas import ExampleSchema, LabelExample, PreferenceExample, SpanExample, TagExample, TrainingExample
 from llmkit.data.split import SPLITS, Split
 
 _SAMPLES = 5
@@ -75,6 +75,8 @@ class Tally:
                 self._turns[len(example.messages)] += 1
             case LabelExample():
                 self.labels[example.label] += 1
+            case TagExample():
+                self.labels.update(tag.tag for tag in example.tags)
             case SpanExample():
                 self._facts["answerable" if example.answers else "unanswerable"] += 1
                 repaired = example.meta.get(REPAIRED, 0)
@@ -127,6 +129,8 @@ class Tally:
             return {"turns": turns}
         if self.schema == "label":
             return {"labels": dict(self.labels.most_common(_MOST_LABELS)), "distinct_labels": len(self.labels)}
+        if self.schema == "tag":
+            return {"tags": dict(self.labels.most_common(_MOST_LABELS)), "distinct_tags": len(self.labels)}
         if self.schema == "span":
             return {name: self._facts[name] for name in ("answerable", "unanswerable", REPAIRED)}
         return {"turns": turns, **{name: self._facts[name] for name in ("chosen_characters", "rejected_characters")}}

@@ -80,5 +80,6 @@ def _schema(cfg: FinetuneConfig, file: Path) -> ExampleSchema:
     raise DataError(
         "the fields of its rows are not known",
         where=str(file),
-        mend="examples are `messages`, or `prompt` and `completion`, or `text` and `label`; see docs/finetune-lora.md",
+        mend="examples are `messages`, or `prompt` and `completion`, or `text` and `label`, or `tokens` and `tags`; "
+        "see docs/finetune-lora.md",
     )

@@ -228,3 +228,13 @@ class Headed(Task):
             )
             for number, (scores, detail) in found.items()
         ]
+
+
+def nothing_to_train_on(held: Sequence[object]) -> DataError:
+    """The error for a dataset without a training split."""
+    if not held:
+        return DataError("there is no example to train on", mend="check the data and its splits")
+    return DataError(
+        f"there is no example to train on: all {len(held):,} are held out",
+        mend="the name of their file (dev, val, test) or their field `split` says so: change it, or add a file to train on",
+    )

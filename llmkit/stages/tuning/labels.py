@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError, UsageError
-from llmkit.stages.tuning.headed import Headed
+from llmkit.stages.tuning.headed import Headed, nothing_to_train_on
 from llmkit.stages.tuning.task import Split
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class _Texts(Headed):
         }
         every = [*found["train"], *found["validation"]]
         if not found["train"]:
-            raise DataError("there is no example to train on", mend="check the data and its splits")
+            raise nothing_to_train_on(found["validation"])
         pairs = every[0].text_pair is not None
         odd = next((example for example in every if (example.text_pair is not None) != pairs), None)
         if odd is not None:

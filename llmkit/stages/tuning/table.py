@@ -10,7 +10,7 @@ from llmkit.stages.tuning.task import Given, Task
 if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
 
-TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress"]
+TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress", "tag"]
 
 SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "chat": ("chat",),
@@ -20,9 +20,10 @@ SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "seq2seq": ("chat",),
     "classify": ("label",),
     "regress": ("label",),
+    "tag": ("tag",),
 }
 """What each task learns from."""
-AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo", "label": "classify"}
+AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo", "label": "classify", "tag": "tag"}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
 
 
@@ -62,6 +63,12 @@ def _regress(given: Given) -> Task:
     return Regress(given)
 
 
+def _tag(given: Given) -> Task:
+    from llmkit.stages.tuning.tags import open_tags
+
+    return open_tags(given)
+
+
 TASKS: Mapping[str, Callable[[Given], Task]] = {
     "chat": _causal,
     "text": _causal,
@@ -70,6 +77,7 @@ TASKS: Mapping[str, Callable[[Given], Task]] = {
     "seq2seq": _seq2seq,
     "classify": _classify,
     "regress": _regress,
+    "tag": _tag,
 }
 
 
