@@ -22,7 +22,7 @@ from llmkit.stages.publishing import CHECKPOINTS, settle
 from llmkit.stages.tracking import TrackOptions, announce, tracked
 from llmkit.stages.training import LOG, Summary, View, curve, follow
 from llmkit.stages.tuning.data import examples_folder, find_examples
-from llmkit.stages.tuning.table import TaskName
+from llmkit.stages.tuning.table import ADAPTER_LR, FULL_LR, TaskName, rate_of
 from llmkit.stages.tuning.words import score_lines
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from llmkit.registry.store import Registry
     from llmkit.stages.tuning.task import Given, Part, Task
 
-FULL_LR, ADAPTER_LR = 2e-5, 2e-4
 ENDING = 0.5
 """Share of sample answers that should end by themselves."""
 PAYLOAD = (
@@ -51,7 +50,11 @@ class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
     dpo: DpoOptions = DpoOptions()
     causal: CausalOptions = CausalOptions()
     epochs: float = option(3.0, "Passes over the examples, where no --steps are given.", gt=0)
-    lr: float = option(ADAPTER_LR, f"Peak learning rate; {FULL_LR:g} where all weights are trained.", gt=0)
+    lr: float = option(
+        ADAPTER_LR,
+        f"Peak learning rate; {FULL_LR:g} where all weights are trained; of dpo and seq2seq their own.",
+        gt=0,
+    )
     floor: float = option(0.0, "Share of the peak learning rate at the end.", ge=0, le=1)
     beta2: float = option(0.999, "AdamW's average of squared gradients.", ge=0, lt=1)
     weight_decay: float = option(0.0, "AdamW's decay, on matrices only.", ge=0)
@@ -66,8 +69,8 @@ class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
     @model_validator(mode="before")
     @classmethod
     def _rate_of_the_method(cls, values: Any) -> Any:
-        if isinstance(values, dict) and values.get("method") == "full":
-            return {"lr": FULL_LR, **values}
+        if isinstance(values, dict) and (rate := rate_of(values.get("task"), values.get("method"))) != ADAPTER_LR:
+            return {"lr": rate, **values}
         return values
 
 
@@ -203,6 +206,8 @@ def _opened(given: Given) -> Task:
         if leaf.parameter not in task.takes and leaf.value(given.cfg.causal) != leaf.default:
             name = given.cfg.task if given.cfg.task != "auto" else given.dataset.schema
             raise UsageError(f"{leaf.flag} means nothing for '{name}'", mend="leave it out")
+    if given.cfg.dpo != DpoOptions() and task.schema != "preference":
+        raise UsageError("--beta is for preference pairs (--task dpo)", mend="leave it out")
     return task
 
 

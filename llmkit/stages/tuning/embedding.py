@@ -162,7 +162,8 @@ class Embedding(Task):
         if self.dataset.schema == "preference":
             for each in self.dataset.examples(split, "preference"):
                 where = f"{each.source}:{each.record}"
-                _one_turn([message.role for message in (*each.prompt, *each.chosen)], where)
+                for answer in (each.chosen, each.rejected):
+                    _one_turn([message.role for message in (*each.prompt, *answer)], where)
                 yield where, each.prompt[0].content, each.chosen[0].content, each.rejected[0].content
             return
         for example in self.dataset.examples(split, "chat"):

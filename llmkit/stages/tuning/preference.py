@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError
 from llmkit.stages.tuning.causal import PROBED, Causal
+from llmkit.stages.tuning.table import rate_notes
 from llmkit.stages.tuning.task import SHOWN, Given, Part, Split
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ class Preference(Causal):
         self.chat = bool(self.loaded.tokenizer.chat_template)
         self._work = given.work
         self._before: FloatArray | None = None
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return [*super().notes, *rate_notes("dpo", self.cfg)]
 
     @property
     def facts(self) -> Mapping[str, Any]:

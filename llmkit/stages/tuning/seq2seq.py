@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from llmkit.errors import DataError, UsageError
 from llmkit.stages import models
 from llmkit.stages.tuning.causal import ANSWER_TOKENS, PROBED
+from llmkit.stages.tuning.table import rate_notes
 from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class Seq2Seq(Task):
             )
         models.check_context(self.loaded.context, self.cfg.sequence_length)
         self.limit = self.cfg.sequence_length or self._local.context
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return rate_notes("seq2seq", self.cfg)
 
     @property
     def facts(self) -> Mapping[str, Any]:

@@ -9,6 +9,7 @@ from llmkit.stages.tuning.task import Given, Task
 
 if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
+    from llmkit.stages.finetune_lora import FinetuneConfig
 
 TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress", "tag"]
 
@@ -25,6 +26,25 @@ SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
 """What each task learns from."""
 AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo", "label": "classify", "tag": "tag"}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
+
+FULL_LR, ADAPTER_LR = 2e-5, 2e-4
+RATES: Mapping[str, tuple[float, float]] = {"dpo": (5e-6, 5e-7), "seq2seq": (ADAPTER_LR, 1e-4)}
+"""Peak learning rates (of an adapter, of all weights) of the tasks that differ from others: those of TRL's script for
+DPO (trl/scripts/dpo.py), and of transformers' page on T5 for all of its weights."""
+
+
+def rate_of(task: str | None, method: str | None) -> float:
+    """The learning rate where nobody names one."""
+    adapter, full = RATES.get(task or "", (ADAPTER_LR, FULL_LR))
+    return full if method == "full" else adapter
+
+
+def rate_notes(task: str, cfg: FinetuneConfig) -> list[str]:
+    """A warning where a task was detected too late for its own learning rate."""
+    own, rate = rate_of(task, cfg.method), rate_of("auto", cfg.method)
+    if cfg.task != "auto" or cfg.lr != rate or own == rate:
+        return []
+    return [f"the learning rate is {cfg.lr:g}; --task {task} would take {own:g}, which is usual for it"]
 
 
 def _causal(given: Given) -> Task:
