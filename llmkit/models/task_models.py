@@ -102,6 +102,7 @@ def with_head(
     _label(config, head, folder)
     model, new = _built(folder, config, head, seed)
     tokenizer = tokenizer_for(config, folder, adapter)
+    _frame(tokenizer, encoder=objective == "masked")
     pad = _pad_id(tokenizer)
     # Not before it is built: an embedding of that id would be held at its value.
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
@@ -247,6 +248,30 @@ def _label(config: PretrainedConfig, head: Head, folder: Path) -> None:
 def _listed(labels: Any, most: int = 5) -> str:
     shown = ", ".join(f"'{label}'" for label in list(labels)[:most])
     return shown + (f" and {len(labels) - most} more" if len(labels) > most else "")
+
+
+def _frame(tokenizer: Any, *, encoder: bool) -> None:
+    """Have a tokenizer that adds no special tokens frame texts, in the tokenizer itself, so that it is saved with it.
+
+    An encoder gets its CLS and SEP tokens, which it saw in pretraining; a causal model only what keeps two texts apart.
+    """
+    from tokenizers.processors import Sequence, TemplateProcessing
+
+    if not tokenizer.is_fast or tokenizer.num_special_tokens_to_add(pair=True):
+        return
+    if encoder and tokenizer.cls_token and tokenizer.sep_token:
+        single, pair, used = "{0} $A {1}", "{0} $A {1} $B:1 {1}:1", (tokenizer.cls_token, tokenizer.sep_token)
+    elif not encoder and tokenizer.eos_token:
+        single, pair, used = "$A", "$A {0} $B:1", (tokenizer.eos_token,)
+    else:
+        return
+    frame = TemplateProcessing(
+        single=single.format(*used).split(),
+        pair=pair.format(*used).split(),
+        special_tokens=[(token, tokenizer.convert_tokens_to_ids(token)) for token in used],
+    )
+    own = tokenizer.backend_tokenizer.post_processor
+    tokenizer.backend_tokenizer.post_processor = Sequence([own, frame]) if own is not None else frame
 
 
 def _pad_id(tokenizer: PreTrainedTokenizerBase) -> int:

@@ -236,5 +236,5 @@ def nothing_to_train_on(held: Sequence[object]) -> DataError:
         return DataError("there is no example to train on", mend="check the data and its splits")
     return DataError(
         f"there is no example to train on: all {len(held):,} are held out",
-        mend="the name of their file (dev, val, test) or their field `split` says so: change it, or add a file to train on",
+        mend="their file is named so (dev, val, test), or their field `split` says so: change it, or add training data",
     )
