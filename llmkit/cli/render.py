@@ -15,7 +15,22 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Plot, Quote, Style, Table, Tree
+from llmkit.reporting.blocks import (
+    Bars,
+    Block,
+    Diff,
+    Figures,
+    Fold,
+    Heading,
+    Ink,
+    Line,
+    Marked,
+    Plot,
+    Quote,
+    Style,
+    Table,
+    Tree,
+)
 from llmkit.reporting.curves import sparkline
 from llmkit.reporting.diffing import diff_lines, visible
 from llmkit.reporting.figures import duration as duration
@@ -24,6 +39,11 @@ from llmkit.reporting.figures import quantity
 from llmkit.reporting.inert import inert as inert
 
 STYLES: dict[Style, str] = {"plain": "", "good": "green", "bad": "red", "dim": "dim", "heading": "bold cyan"}
+
+_INKS: dict[Ink, str] = {"read": "", "learned": "bold green", "cut": "dim strike"}
+_SIGNS: dict[Ink, tuple[str, str]] = {"read": ("", ""), "learned": ("⟦", "⟧"), "cut": ("⟨cut: ", "⟩")}
+_ASCII_SIGNS: dict[Ink, tuple[str, str]] = {"read": ("", ""), "learned": ("[[", "]]"), "cut": ("<<cut: ", ">>")}
+"""What stands for the colours where there are none."""
 
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _DIFF_STYLES = {" ": "", "-": "red", "+": "green", "@": "dim"}
@@ -58,6 +78,8 @@ def draw(block: Block) -> ConsoleRenderable:
             return _table(Table(("", "", "from", "to"), sparks, title, frozenset({2, 3})))
         case Diff():
             return _diff(block)
+        case Marked():
+            return _MarkedView(block)
         case Fold(label, blocks):
             return Group(Text(inert(label), style="bold"), *(Padding(draw(inner), (0, 0, 0, 2)) for inner in blocks))
 
@@ -68,7 +90,7 @@ def _ends(points: Sequence[tuple[float, float]]) -> tuple[object, object]:
 
 def print_blocks(console: Console, blocks: Iterable[Block]) -> None:
     for block in blocks:
-        console.print(draw(block), soft_wrap=isinstance(block, Line | Heading | Quote | Diff))
+        console.print(draw(block), soft_wrap=isinstance(block, Line | Heading | Quote | Diff | Marked))
 
 
 def _table(block: Table) -> RichTable:
@@ -101,6 +123,23 @@ def _diff(block: Diff) -> ConsoleRenderable:
             text.append(inert(visible(piece) if changed else piece), style="reverse" if changed else "")
         lines.append(text)
     return Group(*(lines if len(lines) > bool(block.title) else [*lines, Text("  nothing changed", style="dim")]))
+
+
+@dataclass(frozen=True)
+class _MarkedView:
+    """Pieces of a text in colours, or where there are none between signs."""
+
+    block: Marked
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if self.block.title:
+            yield Text(inert(self.block.title), style="bold")
+        text = Text("  ")
+        signs = _ASCII_SIGNS if options.ascii_only else _SIGNS
+        for piece, ink in self.block.pieces:
+            before, after = ("", "") if console.color_system else signs[ink]
+            text.append((before + inert(piece) + after).replace("\n", "\n  "), style=_INKS[ink])
+        yield text
 
 
 @dataclass(frozen=True)

@@ -191,7 +191,7 @@ class DpoOptions(Config):
     beta: float = option(0.1, "With preference pairs: how strongly the model is held to the one it was.", gt=0)
 
 
-class CausalOptions(Config):
+class WordingOptions(Config):
     """How conversations and texts are written for a model, and what of them is learned."""
 
     template: str = option(
@@ -201,6 +201,11 @@ class CausalOptions(Config):
         "assistant", "Tokens that are learned: of the assistant's turns, of the last one only, or all."
     )
     packing: bool = option(False, "Put several short examples into a row; none of them sees another.")
+
+
+class CausalOptions(WordingOptions):
+    """Conversations and texts: how they are written for a model, and what must have been learned of them."""
+
     require_eos: bool = option(False, "Fail where fewer than half of sample answers end by themselves.")
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Style = Literal["plain", "good", "bad", "dim", "heading"]
+Ink = Literal["read", "learned", "cut"]
+"""What a model does with a piece of a text: reads it, learns to write it, or never sees it."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,14 @@ class Diff:
 
 
 @dataclass(frozen=True)
+class Marked:
+    """Somebody else's text in pieces, each with what a model does with it; in colours, or between signs."""
+
+    pieces: Sequence[tuple[str, Ink]]
+    title: str = ""
+
+
+@dataclass(frozen=True)
 class Fold:
     """Blocks of lesser interest under one line; a page shows them when it is opened, a terminal always."""
 
@@ -130,4 +140,4 @@ class Fold:
     blocks: Sequence[Block]
 
 
-Block = Table | Line | Heading | Quote | Tree | Figures | Bars | Plot | Diff | Fold
+Block = Table | Line | Heading | Quote | Tree | Figures | Bars | Plot | Diff | Marked | Fold

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import count
 
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Plot, Quote, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Marked, Plot, Quote, Table, Tree
 from llmkit.reporting.curves import plot_svg
 from llmkit.reporting.diffing import diff_lines, visible
 from llmkit.reporting.figures import number
@@ -20,6 +20,7 @@ _WORTH_CONTENTS = 3
 """Sections from which a page lists them at its top."""
 
 _DIFF_CLASSES = {"-": "gone", "+": "came", "@": "between"}
+_INK_TAGS = {"read": "span", "learned": "ins", "cut": "del"}
 _DIFF_TAGS = {"-": "del", "+": "ins"}
 
 
@@ -82,6 +83,8 @@ class _Page:
                 return self._plot(block)
             case Diff():
                 return _diff(block)
+            case Marked():
+                return _marked(block)
             case Fold(label, blocks):
                 inside = "\n".join(self.draw(inner) for inner in blocks)
                 return f'<details><summary>{isolated(label)}</summary><div class="inside">{inside}</div></details>'
@@ -156,6 +159,12 @@ def _diff(block: Diff) -> str:
     caption = f"<figcaption>{isolated(block.title)}</figcaption>" if block.title else ""
     inside = lines or '<span class="between">nothing changed</span>'
     return f'<figure class="diff">{caption}<pre class="diff">{inside}</pre></figure>'
+
+
+def _marked(block: Marked) -> str:
+    pieces = "".join(f"<{_INK_TAGS[ink]}>{escaped(text)}</{_INK_TAGS[ink]}>" for text, ink in block.pieces)
+    caption = f"<figcaption>{isolated(block.title)}</figcaption>" if block.title else ""
+    return f'<figure class="marked">{caption}<pre class="marked" dir="auto">{pieces}</pre></figure>'
 
 
 def _piece(mark: str, piece: str, changed: bool) -> str:

@@ -74,6 +74,10 @@ pre.diff b{display:inline-block;width:20px;text-indent:0;font-weight:400;color:v
 pre.diff .gone{background:var(--gone)}pre.diff .came{background:var(--came)}pre.diff .between{color:var(--faint)}
 pre.diff del{background:var(--gone2);text-decoration:none}pre.diff ins{background:var(--came2);text-decoration:none}
 ul.tree,ul.tree ul{list-style:none;margin:0;padding:0 0 0 18px;font-size:13.5px}
+pre.marked{margin:0;padding:10px 12px;background:var(--wash);border-radius:6px;font-size:12.5px;line-height:1.6;
+white-space:pre-wrap;overflow-wrap:anywhere}
+pre.marked span{color:var(--soft)}pre.marked ins{background:var(--came2);text-decoration:none}
+pre.marked del{color:var(--faint)}
 ul.tree{padding:0;margin:10px 0 18px}ul.tree ul{border-inline-start:1px solid var(--rule)}
 footer{color:var(--faint);font-size:12.5px;padding-top:34px;padding-bottom:50px}
 @media print{:root{color-scheme:light}body{font-size:10.5pt}nav{display:none}header{padding-top:0}

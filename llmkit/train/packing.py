@@ -14,6 +14,9 @@ from llmkit.train.examples import Rendered
 from llmkit.train.isolation import Isolation
 from llmkit.train.samples import IGNORE, Batch, IntArray, Sample, permutation
 
+USUAL_LENGTH = 1024
+"""Tokens of a row where nothing else is said: TRL's default (SFTConfig.max_length)."""
+
 
 class Packed:
     """Causal examples for the loop, packed: a sample is a row, and an epoch reads every example once.
@@ -72,6 +75,16 @@ class Packed:
 
     def _make_order(self, epoch: int) -> IntArray:
         return permutation(len(self.rows), self._seed, "order", epoch)
+
+
+def row_length(wanted: int, limit: int, longest: int) -> int:
+    """Tokens of a packed row: what is wanted, else the usual number, if examples and model allow for it.
+
+    Args:
+        limit: of what the model reads.
+        longest: of the examples.
+    """
+    return wanted or min(limit, max(USUAL_LENGTH, longest))
 
 
 def packed(lengths: Sequence[int], capacity: int, *, seed: int) -> list[list[int]]:

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 ANSWER_TOKENS = 40
 PROBED = 4
 """Examples on which the saved adapter is compared with the trained one."""
-PACKED_LENGTH = 1024
-"""Tokens of a packed row, where --sequence-length does not say: TRL's default (SFTConfig.max_length)."""
 ASKED = 8
 """Prompts whose answers are written out to see whether they end."""
 MOST_TOKENS = 256
@@ -114,13 +112,13 @@ class Causal(Task):
 
     def _rows(self, split: Split, found: Fitted) -> Samples:
         """What the loop reads; held-out examples are never packed, so that they are measured as they will be used."""
-        from llmkit.train.packing import Packed
+        from llmkit.train.packing import Packed, row_length
         from llmkit.train.padding import Padded
 
         cfg = self.cfg
         if split != "train" or not cfg.causal.packing:
             return Padded(found.examples, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=split == "train")
-        length = cfg.sequence_length or min(self.limit, max(PACKED_LENGTH, found.longest))
+        length = row_length(cfg.sequence_length, self.limit, max(map(len, found.examples)))
         samples = Packed(found.examples, length=length, isolation=self._isolation(length), seed=cfg.seed)
         self._packed = (
             f"packed into {len(samples):,} rows of {length:,} tokens, {samples.filled:.0%} full: a step of "

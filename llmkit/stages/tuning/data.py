@@ -16,11 +16,12 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
     from llmkit.registry.store import Registry
     from llmkit.stages.finetune_lora import FinetuneConfig
+    from llmkit.stages.preview import PreviewOptions
 
 ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 
 
-def find_examples(cfg: FinetuneConfig, registry: Registry) -> Inputs:
+def find_examples(cfg: FinetuneConfig | PreviewOptions, registry: Registry) -> Inputs:
     """What --data names, as the role `data`: a file, or a dataset that the task can learn from.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmkit.errors import DataError
 
 if TYPE_CHECKING:
-    from llmkit.config.sections import CausalOptions
+    from llmkit.config.sections import WordingOptions
     from llmkit.data.chat import Example
     from llmkit.models.templates import Template
     from llmkit.train.examples import Fitted, Learn, Rendered
@@ -85,7 +85,7 @@ class Wording:
         return render_pair(prompt, example.completion, self.tokenizer, where=where, learn=self.learn)
 
 
-def wording(tokenizer: Any, task: str, options: CausalOptions) -> Wording:
+def wording(tokenizer: Any, task: str, options: WordingOptions) -> Wording:
     """How a task writes its examples: through the template that is asked for, that of the tokenizer, or none.
 
     The tokenizer gets the template, with its control tokens; for plain text it loses the one it has, so that a model
@@ -133,7 +133,8 @@ def fitted(examples: Iterable[Example], words: Wording, *, limit: int, over_leng
     found = [words.rendered(example) for example in examples]
     if not found and not needed:
         return Fitted([], 0)
-    _begin_once(found, words)
+    for example in found:
+        check_start(example, words)
     return fit(found, limit, over_length)
 
 
@@ -158,17 +159,16 @@ def check_ends(found: Sequence[Rendered], words: Wording, *, over_length: str) -
     return [f"{said}: the others were cut off before it"] if taught < len(found) / 2 else []
 
 
-def _begin_once(found: Sequence[Rendered], words: Wording) -> None:
+def check_start(example: Rendered, words: Wording) -> None:
+    """Raise DataError, with the template and the record, where a text begins with several BOS tokens."""
     from llmkit.train.examples import begins
 
-    bos = words.tokenizer.bos_token_id
-    for example in found:
-        count = begins(example, bos)
-        if count > 1:
-            name = words.template.name if words.template else "none"
-            raise DataError(
-                f"the text begins with {count} beginning-of-text tokens ({words.tokenizer.bos_token}), and one is "
-                f"right (template: {name})",
-                where=example.where or None,
-                mend="take one of them out of the template, or out of the record",
-            )
+    count = begins(example, words.tokenizer.bos_token_id)
+    if count > 1:
+        name = words.template.name if words.template else "none"
+        raise DataError(
+            f"the text begins with {count} beginning-of-text tokens ({words.tokenizer.bos_token}), and one is right "
+            f"(template: {name})",
+            where=example.where or None,
+            mend="take one of them out of the template, or out of the record",
+        )
