@@ -161,3 +161,9 @@ def test_what_cannot_be_learned_is_refused_before_anything_is_trained(
     assert "hint:" in ran.err
     if code == 4 and "apart" not in said:
         assert "data.jsonl:1" in ran.err
+
+
+def test_a_file_that_is_named_for_a_test_is_not_trained_on_by_accident(cli: Any, tiny: Path) -> None:
+    file = rows(cli.folder / "prefs_test.jsonl", [PREFERENCE | {"prompt": f"say {n}"} for n in range(12)])
+    ran = cli("finetune-lora", "--model", tiny / "llama", "--data", file, "--steps", 1)
+    assert (ran.code, "prefs_test.jsonl: its name or its rows say" in ran.err) == (4, True), ran.err

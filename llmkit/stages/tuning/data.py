@@ -63,6 +63,12 @@ def examples_folder(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
     )
     folder = ctx.work / "examples"
     result = build_training_set([file], folder, _schema(cfg, file), options, reporter=ctx.reporter)
+    if not result.rows["train"]:
+        raise DataError(
+            "its name or its rows say that all of it is held out, so nothing is there to train on",
+            where=str(file),
+            mend="give a copy whose name has no 'test', 'dev' or 'validation' in it, or rows of the split 'train'",
+        )
     if result.missing:
         ctx.reporter.warn("too few distinct examples: none is held out, nothing will say what was learned")
     return folder
