@@ -12,6 +12,8 @@ STAGES: dict[str, str] = {
     "preprocess": "Turn a folder of anything into clean, deduplicated, split data, with a report and a tokenizer.",
     "pretrain": "Train a language model from scratch, or go on from one.",
     "finetune-lora": "Adapt a model to your examples with LoRA, and prove that it learned.",
+    "merge": "Merge an adapter into its base, or several with weights, and prove the result.",
+    "export": "Write a model for other programs: merged weights, GGUF, ONNX, Ollama.",
     "index": "Make documents searchable: SQLite full text, and vectors in Chroma.",
     "ask": "Answer a question with quotes that are checked against their source.",
     "eval": "Measure a model or an index, compare with a baseline, and gate a release.",
