@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llmkit.errors import DataError
 from llmkit.models.templates import CHAT_TEMPLATES
-from llmkit.train.examples import Rendered, fit, render, render_pair
+from llmkit.train.examples import Rendered, begins, ended, ends_of, fit, render, render_pair
 from llmkit.train.padding import Padded, buckets
 from llmkit.train.samples import IGNORE, Sample
 
@@ -206,3 +206,48 @@ def test_a_steps_samples_are_alike_and_the_longest_come_first():
 def test_no_examples_are_bad_data():
     with pytest.raises(DataError, match="no examples"):
         Padded([], batch_size=2, seed=0)
+
+
+def test_of_the_last_turn_only_that_turn_is_learned(tokenizer):
+    assert learned(render(TURNS, tokenizer, learn="last"), tokenizer) == ["A str.<|im_end|>"]
+
+
+def test_learning_all_leaves_nothing_out_and_still_ends(tokenizer, with_template):
+    assert render(TURNS, tokenizer, learn="all").trained.all()
+    assert render_pair("def f(x):", " return x", tokenizer, learn="all").trained.all()
+    plain = with_template("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}")
+    assert render(TURNS[1:3], plain, learn="all").last_trained == tokenizer.eos_token_id
+    with pytest.raises(DataError, match="nothing to learn"):
+        render_pair("def f():", "", tokenizer, learn="all")
+
+
+def test_the_last_turn_can_be_learned_where_a_template_rewrites_earlier_ones(with_template):
+    """As the templates of reasoning models do, which leave earlier thoughts out."""
+    tokenizer = with_template(
+        "{% for m in messages %}{{ m['role'] }}:{% if loop.last or m['role'] != 'assistant' %}{{ m['content'] }}"
+        "{% else %}(left out){% endif %}\n{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
+    )
+    with pytest.raises(DataError, match="writes earlier turns differently") as caught:
+        render(TURNS, tokenizer)
+    assert "--learn last" in caught.value.mend
+    assert learned(render(TURNS, tokenizer, learn="last"), tokenizer) == ["A str.<|endoftext|>"]
+
+
+@pytest.mark.parametrize(
+    ("name", "ends"), [("chatml", {"<|im_end|>"}), ("llama2", set()), ("vicuna", set()), ("none", set())]
+)
+def test_the_ends_of_a_reply_are_eos_and_the_templates_own(name, ends, with_template):
+    tokenizer = with_template(CHAT_TEMPLATES.get(name))
+    assert {*tokenizer.convert_ids_to_tokens([*ends_of(tokenizer)])} == {tokenizer.eos_token} | ends
+
+
+def test_an_example_that_was_cut_off_teaches_no_end(tokenizer):
+    whole = render(TURNS, tokenizer, learn="last")
+    assert ended(whole, ends_of(tokenizer))
+    cut = fit([whole], len(whole) - 3, "truncate").examples[0]
+    assert not ended(cut, ends_of(tokenizer))
+
+
+def test_leading_bos_tokens_are_counted():
+    one = Rendered(np.array([1, 1, 7, 1]), np.ones(4, dtype=bool))
+    assert (begins(one, 1), begins(one, 7), begins(one, None)) == (2, 0, 0)
