@@ -21,9 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import pickle
-import platform
 import re
 import shutil
 import sys
@@ -38,7 +36,7 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-import psutil
+from side_by_side import hardware, watched
 
 WORKER = Path(__file__).with_name("pretrain_worker.py")
 VOCABULARY = 8192
@@ -188,34 +186,6 @@ def timed(seconds: Sequence[float]) -> float:
     return median(seconds[FIRST_STEPS:] or seconds)
 
 
-def watched(command: Sequence[str], folder: Path) -> tuple[str, float]:
-    """Standard output of a command, and its peak memory in MiB."""
-    environment = os.environ | {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONWARNINGS": "ignore"}
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = psutil.Popen(command, cwd=folder, env=environment, stdout=out, stderr=err)
-        peak = 0.0
-        while process.poll() is None:
-            peak = max(peak, high_water(process))
-            time.sleep(0.1)
-        if process.returncode:
-            err.seek(0)
-            raise SystemExit(f"{command[1]} failed:\n{err.read()[-3000:]}")
-        out.seek(0)
-        return out.read(), peak
-
-
-def high_water(process: psutil.Process) -> float:
-    """VmHWM of a process in MiB, where there is /proc; else what it has now."""
-    try:
-        status = Path(f"/proc/{process.pid}/status").read_text("ascii")
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        try:
-            return float(process.memory_info().rss) / 2**20
-        except psutil.Error:
-            return 0.0
-
-
 def show(found: Mapping[str, Sequence[Result]], work: Work) -> None:
     """Medians over the rounds, and how llmkit's default compares with each in the same round."""
     print(
@@ -239,14 +209,6 @@ def show(found: Mapping[str, Sequence[Result]], work: Work) -> None:
         ]
         label = f"**{name}**" if name in base else name
         print(f"| {label} | " + " | ".join(cells) + " |")
-
-
-def hardware() -> str:
-    """Processor and cores, as far as the system tells."""
-    names = (
-        re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text()) if Path("/proc/cpuinfo").exists() else []
-    )
-    return f"{names[0] if names else platform.processor()}, {psutil.cpu_count()} cores"
 
 
 if __name__ == "__main__":
