@@ -21,6 +21,7 @@ from transformers.models.auto.modeling_auto import (
 from llmkit.errors import DataError, NotFoundError
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Family, Objective, family_of_type
+from llmkit.models.quantised import four_bits, prepared
 from llmkit.models.templates import CHAT_TEMPLATES
 from llmkit.models.tokens import make_room, rows_of
 
@@ -61,6 +62,7 @@ def load_model(
     adapter: Path | None = None,
     dtype: torch.dtype = torch.float32,
     trainable: bool = False,
+    quantised: bool = False,
 ) -> LoadedModel:
     """Load a base model, an adapter onto it, and the tokenizer (the adapter's own, if it has one), on the CPU.
 
@@ -68,8 +70,10 @@ def load_model(
 
     Args:
         trainable: let the adapter be trained on.
+        quantised: the base's linear layers in four bits.
 
     Raises:
+        UnavailableError: what reads four bits is not installed.
         NotFoundError: a folder, or a file that a model needs, is not there.
         DataError: a file is damaged, or is nothing this loads: an unknown architecture, or weights only as `.bin`, of
             which `llmkit.models.convert` makes safetensors.
@@ -77,14 +81,23 @@ def load_model(
     config = read_config(folder)
     check_weights(folder, "model.safetensors")
     objective = objective_of(config, folder)
+    extra = {"quantization_config": four_bits(dtype)} if quantised else {}
     try:
         model = AUTO_CLASSES[objective].from_pretrained(
-            folder, config=config, dtype=dtype, use_safetensors=True, trust_remote_code=False, local_files_only=True
+            folder,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            **extra,
         )
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise DataError(
             f"the model cannot be loaded: {error}", where=str(folder), mend="fetch or make it again"
         ) from error
+    if quantised:
+        model = prepared(model)
     tokenizer = tokenizer_for(config, folder, adapter)
     if adapter is not None:
         model = with_adapter(model, adapter, trainable)

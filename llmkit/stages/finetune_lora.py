@@ -45,7 +45,9 @@ class FinetuneConfig(TrainOptions, TrackOptions, StageConfig):
     model: str = option(..., "Model or adapter to start from.")
     data: str = option(..., "Dataset of examples, or a JSONL, JSON, CSV or parquet file of them.")
     task: TaskName = option("auto", "What is learned; auto: by the data, and chat or text by the template.")
-    method: Literal["lora", "rslora", "dora", "full"] = option("lora", "What is trained: an adapter, or all weights.")
+    method: Literal["lora", "rslora", "dora", "qlora", "full"] = option(
+        "lora", "What is trained: an adapter (qlora: on a base in four bits), or all weights."
+    )
     lora: LoraOptions = LoraOptions()
     dpo: DpoOptions = DpoOptions()
     causal: CausalOptions = CausalOptions()
@@ -152,14 +154,16 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     _say(training.counts, held_out.counts, reporter)
     for note in task.notes:
         reporter.warn(note)
-    if task.layout:
-        reporter.info(task.layout, style="dim")
+    for remark in task.remarks:
+        reporter.info(remark, style="dim")
     model = _prepared(cfg, job, task)
     # Before the loop, which may go on from a checkpoint: here the model is what it was before the very first step.
     model.to(resolve_device(cfg.device, World.current().local_rank))
     # A new head has learned nothing yet: what it says is a toss.
     before, said = task.baseline(model), {} if task.heads else {"base": task.answers(model)}
     options = _budget(cfg, len(training.samples))
+    if cfg.method == "qlora" and cfg.compile == "auto":
+        options = options.model_copy(update={"compile": "off"})  # nobody has compiled layers of four bits here
     checkpoints = job.work / CHECKPOINTS
     records = train(
         model, training.samples, options, loss=task.loss, validation=held_out.samples, directory=checkpoints
@@ -208,6 +212,8 @@ def _opened(given: Given) -> Task:
             raise UsageError(f"{leaf.flag} means nothing for '{name}'", mend="leave it out")
     if given.cfg.dpo != DpoOptions() and task.schema != "preference":
         raise UsageError("--beta is for preference pairs (--task dpo)", mend="leave it out")
+    if given.cfg.method == "qlora" and "qlora" not in task.takes:
+        raise UsageError("--method qlora is for causal models", mend="use --method lora")
     return task
 
 
@@ -233,6 +239,8 @@ def _view(job: Job[FinetuneConfig], task: Task, training: Part, reporter: Report
 
     length = max(1, training.counts["tokens"] // training.counts["examples"])
     measure = partial(utilisation, task.loaded.model, task.loaded.objective, length)
+    if job.config.method == "qlora":  # what it computes is not what its weights say
+        return View(None, tracking=tracked(job.config, job, reporter), likelihood=task.likelihood)
     return View(None, measure, tracked(job.config, job, reporter), task.likelihood)
 
 
@@ -299,8 +307,9 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     if check:
         blocks.append(
             Line(
-                f"read again from disk: logits differ from the base by {check['changed']:.2g}, "
-                f"from the merged model by {check['merged']:.1g} (tolerance {check['tolerance']:.1g})",
+                f"read again from disk: logits differ from the base by {check['changed']:.2g}"
+                + (f", from the merged model by {check['merged']:.1g}" if check["merged"] is not None else "")
+                + f" (tolerance {check['tolerance']:.1g})",
                 "good",
             )
         )

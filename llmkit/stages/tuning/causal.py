@@ -34,7 +34,7 @@ MOST_TOKENS = 256
 class Causal(Task):
     """Next-token training on conversations or pairs: each example a row of its own, or several packed in one."""
 
-    takes: ClassVar[Sequence[str]] = ("template", "learn", "packing", "require_eos")
+    takes: ClassVar[Sequence[str]] = ("template", "learn", "packing", "require_eos", "qlora")
     schema: ClassVar[ExampleSchema] = "chat"
     metrics: ClassVar[Sequence[str]] = ("loss",)
     likelihood: ClassVar[bool] = True
@@ -45,7 +45,8 @@ class Causal(Task):
         from llmkit.stages.tuning.rendering import wording
 
         super().__init__(given)
-        self.loaded = load_model(self.paths["model"], adapter=self.paths.get("adapter"), trainable=True)
+        adapter = self.paths.get("adapter")
+        self.loaded = load_model(self.paths["model"], adapter=adapter, trainable=True, quantised=self._quantised)
         if self.loaded.objective != "causal":
             raise UsageError(
                 f"a {self.loaded.objective} model cannot be tuned on conversations",
@@ -55,7 +56,14 @@ class Causal(Task):
         self.words: Wording = wording(self.loaded.tokenizer, self.cfg.task, self.cfg.causal)
         self.chat = self.words.chat
         self._ends: list[str] = []
-        self._packed = ""
+        self._remarks: list[str] = []
+        if self._quantised:
+            from llmkit.models.quantised import size
+
+            now, before = size(self.loaded.model)
+            self._remarks.append(
+                f"the base takes {now / 2**20:,.0f} MiB; in float32 it would take {before / 2**20:,.0f}"
+            )
         if self.words.added:
             if "adapter" in self.paths:
                 raise UsageError(
@@ -63,6 +71,10 @@ class Causal(Task):
                     mend="tune its base with this --template, or leave it out to go on with the adapter's own",
                 )
             make_room(self.loaded.model, len(self.loaded.tokenizer), self.words.token_ids)
+
+    @property
+    def _quantised(self) -> bool:
+        return self.cfg.method == "qlora"
 
     @property
     def tokens(self) -> Sequence[int]:
@@ -73,8 +85,8 @@ class Causal(Task):
         return [*self.words.notes, *self._ends]
 
     @property
-    def layout(self) -> str:
-        return self._packed
+    def remarks(self) -> Sequence[str]:
+        return self._remarks
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -120,7 +132,7 @@ class Causal(Task):
             return Padded(found.examples, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=split == "train")
         length = row_length(cfg.sequence_length, self.limit, max(map(len, found.examples)))
         samples = Packed(found.examples, length=length, isolation=self._isolation(length), seed=cfg.seed)
-        self._packed = (
+        self._remarks.append(
             f"packed into {len(samples):,} rows of {length:,} tokens, {samples.filled:.0%} full: a step of "
             f"{cfg.batch_size} rows has about {cfg.batch_size * len(found.examples) / len(samples):,.0f} examples"
         )
@@ -195,7 +207,7 @@ class Causal(Task):
         from llmkit.models.load import load_model
         from llmkit.models.tokens import make_room
 
-        model = load_model(self.paths["model"]).model
+        model = load_model(self.paths["model"], quantised=self._quantised).model
         if self.words.added or "adapter" in self.paths:
             make_room(model, len(self.loaded.tokenizer), self.words.token_ids)
         return model

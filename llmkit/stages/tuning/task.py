@@ -90,9 +90,9 @@ class Task(ABC):
         return ()
 
     @property
-    def layout(self) -> str:
-        """How the examples were laid into rows, where that is not one in each."""
-        return ""
+    def remarks(self) -> Sequence[str]:
+        """What else there is to know of the run, once the parts have been asked for: how rows are filled, memory."""
+        return ()
 
     def endings(self, model: nn.Module) -> Mapping[str, Any]:
         """How many sample answers end by themselves: `ended`, `of`, `share`; empty for models that write nothing."""
