@@ -3,6 +3,7 @@ import random
 import re
 import string
 import sys
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -156,3 +157,34 @@ def test_a_cut_off_names_the_same_row():
 def test_perplexity_of_something_huge_is_infinite_and_no_error():
     assert METRICS["word_perplexity"].scale.apply(5000.0) == math.inf
     assert METRICS["word_perplexity"].scale.apply(700.0) < sys.float_info.max
+
+
+def _squad_by_its_script(said: str, answers: list[str]) -> tuple[float, float]:
+    """(exact match, F1) by the steps of SQuAD 2.0's evaluate-v2.0.py, one after another."""
+
+    def normal(text: str) -> str:
+        text = "".join(character for character in text.lower() if character not in set(string.punctuation))
+        return " ".join(re.compile(r"\b(a|an|the)\b", re.UNICODE).sub(" ", text).split())
+
+    golds = [answer for answer in answers if normal(answer)] or [""]
+    exact, f1 = 0.0, 0.0
+    for gold in golds:
+        exact = max(exact, float(normal(gold) == normal(said)))
+        wanted, given_ = (normal(text).split() if text else [] for text in (gold, said))
+        same = sum((Counter(wanted) & Counter(given_)).values())
+        if not wanted or not given_:
+            f1 = max(f1, float(wanted == given_))
+        elif same:
+            precision, recall = same / len(given_), same / len(wanted)
+            f1 = max(f1, 2 * precision * recall / (precision + recall))
+    return exact, f1
+
+
+_PIECES = ["the", "A", "an", "red", "Red,", "fox", "1,990", "—", "東京", "theory"]
+_ANSWER = st.lists(st.sampled_from(_PIECES), max_size=5)
+
+
+@given(_ANSWER.map(" ".join), st.lists(_ANSWER.map(" ".join), max_size=3))
+def test_exact_match_and_f1_are_those_of_the_squad_script(said, answers):
+    golds = [answer for answer in answers if normalise_answer(answer)] or [""]
+    assert (exact_match(said, golds), token_f1(said, golds)) == pytest.approx(_squad_by_its_script(said, answers))

@@ -69,6 +69,11 @@ METRICS: Mapping[str, Metric] = {
     # Answers
     "exact_match": Metric("higher", SHARE),
     "f1": Metric("higher", SHARE),
+    # The same of the questions that have an answer, and the share of the others that are left unanswered: SQuAD 2.0's
+    # HasAns_f1, HasAns_exact and NoAns_exact.
+    "answerable_f1": Metric("higher", SHARE),
+    "answerable_exact_match": Metric("higher", SHARE),
+    "no_answer_accuracy": Metric("higher", SHARE),
     # Classes, values and tags. An item's share in `r2` is its squared distance from the mean less its squared error,
     # its weight that distance. `span_f1` is 2 x spans found / (spans said + spans there), as seqeval's micro average.
     "accuracy": Metric("higher", SHARE),

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
     from llmkit.stages.finetune_lora import FinetuneConfig
 
-TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress", "tag"]
+TaskName = Literal["auto", "chat", "text", "dpo", "embed", "seq2seq", "classify", "regress", "tag", "qa"]
 
 SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "chat": ("chat",),
@@ -22,9 +22,16 @@ SCHEMAS: Mapping[str, tuple[ExampleSchema, ...]] = {
     "classify": ("label",),
     "regress": ("label",),
     "tag": ("tag",),
+    "qa": ("span",),
 }
 """What each task learns from."""
-AUTO: Mapping[ExampleSchema, str] = {"chat": "chat", "preference": "dpo", "label": "classify", "tag": "tag"}
+AUTO: Mapping[ExampleSchema, str] = {
+    "chat": "chat",
+    "preference": "dpo",
+    "label": "classify",
+    "tag": "tag",
+    "span": "qa",
+}
 """The task that `auto` stands for, by what the data are; a chat model without a template is taught plain text."""
 
 FULL_LR, ADAPTER_LR = 2e-5, 2e-4
@@ -89,6 +96,12 @@ def _tag(given: Given) -> Task:
     return open_tags(given)
 
 
+def _qa(given: Given) -> Task:
+    from llmkit.stages.tuning.spans import SpanReading
+
+    return SpanReading(given)
+
+
 TASKS: Mapping[str, Callable[[Given], Task]] = {
     "chat": _causal,
     "text": _causal,
@@ -98,6 +111,7 @@ TASKS: Mapping[str, Callable[[Given], Task]] = {
     "classify": _classify,
     "regress": _regress,
     "tag": _tag,
+    "qa": _qa,
 }
 
 

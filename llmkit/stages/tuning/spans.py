@@ -1,0 +1,301 @@
+"""Questions on contexts: a head marks where the answer begins and ends, or that the context does not say (SQuAD)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from llmkit.errors import DataError, UsageError
+from llmkit.stages import models
+from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from llmkit.data.schemas import ExampleSchema, SpanExample
+    from llmkit.evaluation.result import ItemRecord
+    from llmkit.models.reading import Reading
+    from llmkit.train.samples import Batch
+    from llmkit.train.spans import Features, Question, Spans
+
+MOST_SCORED = 2000
+"""Held-out questions that are scored, at most, evenly spread."""
+FOLDS = 5
+"""Parts of the held-out questions, each of which is scored with the threshold that is best on the others."""
+PROBED = 4
+_SHOWN_AROUND = 100
+"""Characters of the context that are shown before and behind an answer."""
+
+
+class SpanReading(Task):
+    """Extractive question answering; what it is compared with is to answer nothing at all."""
+
+    schema: ClassVar[ExampleSchema] = "span"
+    metrics: ClassVar[Sequence[str]] = (
+        "f1",
+        "exact_match",
+        "answerable_f1",
+        "answerable_exact_match",
+        "no_answer_accuracy",
+    )
+
+    def __init__(self, given: Given) -> None:
+        super().__init__(given)
+        if self.cfg.over_length == "split":
+            raise UsageError(
+                "--over-length split means nothing for questions: a long context is read in windows anyway",
+                mend="say what is done about a question of half a window: --over-length error, drop or truncate",
+            )
+        from llmkit.models.reading import LIMIT
+        from llmkit.models.task_models import Head, with_head
+
+        self.examples: Mapping[Split, Sequence[SpanExample]] = {
+            "train": list(self.dataset.examples("train", "span")),
+            "validation": list(self.dataset.examples("validation", "span")),
+        }
+        if not self.examples["train"]:
+            raise DataError("there is no question to train on", mend="check the data and its splits")
+        self._check_base()
+        self.head = Head("span")
+        folder, adapter = self.paths["model"], self.paths.get("adapter")
+        made = with_head(folder, self.head, seed=self.cfg.seed, adapter=adapter, trainable=True)
+        self.loaded, self.new = made.loaded, made.new
+        most = models.sequence_limit(self.loaded, self.cfg.sequence_length)
+        self.limit = most if self.cfg.sequence_length else min(most, LIMIT)
+        # Data in which every question has an answer say nothing of those that have none.
+        refuses = any(not example.answers for example in self.examples["train"])
+        self.threshold: float | None = 0.0 if refuses else None
+
+    @property
+    def heads(self) -> Sequence[str]:
+        return self.new
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        # `threshold` is that of `Reading.answer`; none where all questions have answers.
+        return {"task": "qa", **self.head.facts(), "limit": self.limit, "threshold": self.threshold}
+
+    @cached_property
+    def training(self) -> Features:
+        """The questions to train on, in windows."""
+        return self._features("train")
+
+    @cached_property
+    def held(self) -> Features:
+        """The questions that are held out, in windows; there may be none."""
+        return self._features("validation")
+
+    def part(self, split: Split) -> Part:
+        found = self.training if split == "train" else self.held
+        counts = {
+            "examples": len(found.items),
+            "windows": len(found.windows),
+            "tokens": sum(map(len, found.windows)),
+            "longest": found.longest,
+            "limit": self.limit,
+            "dropped": found.dropped,
+            "truncated": found.truncated,
+        }
+        return Part(self._samples(split), counts)
+
+    def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        from llmkit.train.spans import span_loss
+
+        return span_loss(model, batch)
+
+    def records(self, model: nn.Module) -> list[ItemRecord]:
+        readings = self._read(model, self.scored)
+        used = self._settle(readings)
+        return [
+            self._record(example, _said(reading, threshold))
+            for example, reading, threshold in zip(self.scored, readings, used, strict=True)
+        ]
+
+    def baseline(self, model: nn.Module) -> list[ItemRecord]:
+        # The marks of a new head are a toss; to answer nothing is right whenever there is no answer.
+        return [self._record(example, "") for example in self.scored]
+
+    def details(self, records: Sequence[ItemRecord]) -> Mapping[str, Any]:
+        if not records:
+            return {}
+        right = sum((record.detail["said"] == "") == (record.detail["gold"] == []) for record in records)
+        return {
+            "compared_with": "never answering",
+            "threshold": self.threshold,
+            "answerability_accuracy": right / len(records),
+            "answerable_forced": self.forced,
+        }
+
+    def shown(self) -> list[Mapping[str, str]]:
+        return [
+            {
+                "prompt": f"{example.question}\n{_around(example)}",
+                "gold": " | ".join(dict.fromkeys(answer.text for answer in example.answers)) or "(no answer)",
+            }
+            for example in self._shown
+        ]
+
+    def answers(self, model: nn.Module) -> list[str]:
+        return [_said(reading, self.threshold) or "(no answer)" for reading in self._read(model, self._shown)]
+
+    def fresh(self) -> Any:
+        from llmkit.models.task_models import with_head
+
+        return with_head(self.paths["model"], self.head, seed=self.cfg.seed).loaded.model
+
+    def probe(self) -> Batch:
+        from llmkit.train.samples import Sample
+
+        samples = self._samples("train")
+        assert samples is not None  # noqa: S101  # refused in __init__
+        count = min(PROBED, len(samples))
+        return samples.batch([Sample(0, number) for number in range(count)], count)
+
+    @cached_property
+    def scored(self) -> Sequence[SpanExample]:
+        """The held-out questions that are scored."""
+        from llmkit.stages.tuning.scoring import spread
+
+        kept = [self.examples["validation"][number] for number in self.held.items]
+        return spread(kept, MOST_SCORED) if kept else []
+
+    forced: Mapping[str, float] | None = None
+    """F1 and exact match of the best spans for questions that have an answer, whether or not they are given."""
+
+    @property
+    def _shown(self) -> Sequence[SpanExample]:
+        return self.scored[:: max(1, len(self.scored) // SHOWN)][:SHOWN]
+
+    def _check_base(self) -> None:
+        """Refuse what was tuned for another kind of task: its head marks no spans."""
+        from llmkit.models.load import TASK_FILE
+        from llmkit.models.task_models import HEAD_CLASSES, task_facts
+
+        folder = self.paths.get("adapter", self.paths["model"])
+        facts = task_facts(folder) if (folder / TASK_FILE).is_file() else {}
+        if facts.get("head") in HEAD_CLASSES and facts["head"] != "span":
+            raise DataError(
+                f"this model was tuned for the task '{facts.get('task')}', and the data are for 'qa'",
+                where=str(folder),
+                mend="tune the base that it was made from",
+            )
+
+    def _features(self, split: Split) -> Features:
+        from llmkit.train.spans import features
+
+        policy = self.cfg.over_length
+        assert policy != "split"  # noqa: S101  # refused in __init__
+        items = [_question(example) for example in self.examples[split]]
+        return features(items, self.loaded.tokenizer, limit=self.limit, policy=policy)
+
+    def _samples(self, split: Split) -> Spans | None:
+        from llmkit.train.spans import Spans
+
+        found = self.training if split == "train" else self.held
+        if not found.windows:
+            return None
+        return Spans(
+            found.windows,
+            batch_size=self.cfg.batch_size,
+            seed=self.cfg.seed,
+            filler=self.loaded.model.config.pad_token_id,
+            shuffle=split == "train",
+        )
+
+    def _read(self, model: nn.Module, examples: Sequence[SpanExample]) -> list[Reading]:
+        from llmkit.models.reading import Reader
+
+        reader = Reader(model, self.loaded.tokenizer, limit=self.limit)
+        return reader.read([(example.question, example.context) for example in examples])
+
+    def _settle(self, readings: Sequence[Reading]) -> list[float | None]:
+        """Set the threshold by all held-out questions, and say which one is fair for each: made without its own part.
+
+        Questions on one article are in one part; without titles, those on one context.
+        """
+        from llmkit.evaluation.metrics.text import exact_match, token_f1
+        from llmkit.evaluation.threshold import best_threshold
+
+        golds = [_golds(example) for example in self.scored]
+        spans = [_said(reading, None) for reading in readings]
+        able = [number for number, example in enumerate(self.scored) if example.answers]
+        self.forced = (
+            {
+                "f1": sum(token_f1(spans[number], golds[number]) for number in able) / len(able),
+                "exact_match": sum(exact_match(spans[number], golds[number]) for number in able) / len(able),
+            }
+            if able
+            else None
+        )
+        if self.threshold is None or not readings:
+            return [self.threshold] * len(readings)
+        columns = [
+            (reading.no_answer, token_f1(span, gold), token_f1("", gold))
+            for reading, span, gold in zip(readings, spans, golds, strict=True)
+        ]
+
+        def tuned(numbers: Sequence[int]) -> float:
+            chosen = [columns[number] for number in numbers]
+            return best_threshold(*([row[column] for row in chosen] for column in range(3)))
+
+        groups = [str(example.meta.get("title") or example.context) for example in self.scored]
+        fold = {group: number % FOLDS for number, group in enumerate(sorted(set(groups)))}
+        folds = [fold[group] for group in groups]
+        if len(set(folds)) < 2:  # nothing to tune a fair threshold on
+            return [self.threshold] * len(readings)
+        fair = {own: tuned([n for n, other in enumerate(folds) if other != own]) for own in set(folds)}
+        self.threshold = tuned(range(len(columns)))
+        return [fair[own] for own in folds]
+
+    def _record(self, example: SpanExample, said: str) -> ItemRecord:
+        from llmkit.evaluation.metrics.text import exact_match, token_f1
+        from llmkit.evaluation.result import ItemRecord, Score
+
+        gold = _golds(example)
+        f1, exact, able = token_f1(said, gold), exact_match(said, gold), float(bool(example.answers))
+        return ItemRecord(
+            id=_where(example),
+            cluster=hashlib.blake2b(example.context.encode(), digest_size=8).hexdigest(),
+            scores={
+                "f1": Score(value=f1),
+                "exact_match": Score(value=exact),
+                "answerable_f1": Score(value=f1 * able, weight=able),
+                "answerable_exact_match": Score(value=exact * able, weight=able),
+                "no_answer_accuracy": Score(value=(1 - able) * (said == ""), weight=1 - able),
+            },
+            detail={"gold": [answer.text for answer in example.answers], "said": said},
+        )
+
+
+def _question(example: SpanExample) -> Question:
+    from llmkit.train.spans import Question
+
+    ranges = [(answer.start, answer.start + len(answer.text)) for answer in example.answers]
+    return Question(example.question, example.context, ranges, _where(example))
+
+
+def _golds(example: SpanExample) -> list[str]:
+    """What the official script compares with: answers of which something is left, or none."""
+    from llmkit.evaluation.metrics.text import normalise_answer
+
+    return [answer.text for answer in example.answers if normalise_answer(answer.text)] or [""]
+
+
+def _said(reading: Reading, threshold: float | None) -> str:
+    span = reading.answer(threshold)
+    return span.text if span else ""
+
+
+def _around(example: SpanExample) -> str:
+    """The context, or what is around the first answer."""
+    start = example.answers[0].start if example.answers else 0
+    end = start + len(example.answers[0].text) if example.answers else 0
+    first, last = max(0, start - _SHOWN_AROUND), end + _SHOWN_AROUND
+    before, behind = "… " if first else "", " …" if last < len(example.context) else ""
+    return f"{before}{example.context[first:last]}{behind}"
+
+
+def _where(example: SpanExample) -> str:
+    return f"{example.source}:{example.record}"
