@@ -113,6 +113,12 @@ class SpanExample(FromRecord):
         return self.context
 
     @property
+    def article(self) -> str | None:
+        """The title of what the context is a part of, where the data say it."""
+        title = self.meta.get("title")
+        return title if isinstance(title, str) and title.strip() else None
+
+    @property
     def parts(self) -> Iterator[str]:
         """All that is learned from it: two examples with the same parts are duplicates."""
         yield self.question

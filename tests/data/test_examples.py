@@ -167,6 +167,26 @@ def test_rows_that_are_all_named_train_still_have_some_held_out() -> None:
     assert set(of.values()) == {"train", "validation"}
 
 
+@given(st.integers(0, 20), st.integers(10, 16), st.floats(0.1, 0.5))
+def test_contexts_of_one_article_are_never_trained_on_and_tested_with(seed: int, count: int, share: float) -> None:
+    of_article = {f"context {n}": f"article {n % count}" for n in range(60)}
+    options = SplitOptions(validation=share, test=0.0)
+    of = splits_of_groups(dict.fromkeys(of_article, 3), {}, options, seed, of_article)
+    splits = {
+        article: {of[group] for group, own in of_article.items() if own == article} for article in of_article.values()
+    }
+    assert all(len(found) == 1 for found in splits.values())
+    assert set(of.values()) == {"train", "validation"}
+
+
+def test_few_articles_are_split_by_their_contexts() -> None:
+    of_article = {f"context {n}": f"article {n % 3}" for n in range(30)}
+    options = SplitOptions(validation=0.2, test=0.0)
+    of = splits_of_groups(dict.fromkeys(of_article, 1), {}, options, 0, of_article)
+    assert of == splits_of_groups(dict.fromkeys(of_article, 1), {}, options, 0)
+    assert "validation" in of.values()
+
+
 def test_the_split_a_row_names_is_read_with_it(tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}", "completion": "a", "split": "test" if n else "train"} for n in range(3)]
     found = read_examples([jsonl(tmp_path / "train.jsonl", *rows, {"prompt": "x", "completion": "y"})])

@@ -15,7 +15,7 @@ from llmkit.config.sections import SplitOptions
 from llmkit.data.dataset import DatasetResult, DatasetWriter
 from llmkit.data.drops import Drop
 from llmkit.data.examples.fields import RowDrop
-from llmkit.data.examples.held_out import group_of, holds_out, splits_of_groups
+from llmkit.data.examples.held_out import article_of, group_of, holds_out, splits_of_groups
 from llmkit.data.examples.messages import NOUNS, SHOWN_BAD_ROWS, another_schema, listed, rows_refused
 from llmkit.data.examples.reading import LAYOUTS, OnOther, read_training_rows
 from llmkit.data.examples.report import Tally
@@ -72,7 +72,7 @@ def build_training_set(
             mend = f"mend these rows, or {options.lenient}"
             raise rows_refused(tally.first_bad, tally.bad, tally.rows, mend)
         contradicted = seen.contradicted if options.conflicts == "drop" else set()
-        of = splits_of_groups(seen.groups, seen.given, options.split, options.seed)
+        of = splits_of_groups(seen.groups, seen.given, options.split, options.seed, seen.articles)
         keeps_own = holds_out(seen.given)
         with reporter.progress("writing examples", len(waiting), unit="examples") as progress:
             for example, group, inputs in waiting:
@@ -111,6 +111,7 @@ class _Seen:
         groups: how many examples each group has.
         given: the split that the data give a group; the first one, if they give several.
         straddling: groups that the data have in several splits.
+        articles: of a group that is a part of one; the first one, if it is a part of several.
         labels: a hash of the first label of a text.
         contradicted: texts that have several labels.
     """
@@ -119,6 +120,7 @@ class _Seen:
     groups: dict[str, int] = field(default_factory=dict)
     given: dict[str, Split] = field(default_factory=dict)
     straddling: set[str] = field(default_factory=set)
+    articles: dict[str, str] = field(default_factory=dict)
     labels: dict[bytes, int] = field(default_factory=dict)
     contradicted: set[bytes] = field(default_factory=set)
 
@@ -135,6 +137,8 @@ class _Seen:
         self.groups[group] = self.groups.get(group, 0) + 1
         if example.split and self.given.setdefault(group, example.split) != example.split:
             self.straddling.add(group)
+        if article := article_of(example):
+            self.articles.setdefault(group, article)
         if not isinstance(example, LabelExample):
             return group, b""
         inputs = _digest(example.inputs)

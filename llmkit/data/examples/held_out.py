@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from llmkit.config.sections import SplitOptions
-from llmkit.data.schemas import TrainingExample
+from llmkit.data.schemas import SpanExample, TrainingExample
 from llmkit.data.split import Split, split_clusters
 from llmkit.data.steps.dedup import exact_hash
 
@@ -18,28 +19,47 @@ def group_of(example: TrainingExample) -> str:
     return exact_hash(example.group).hex()
 
 
+def article_of(example: TrainingExample) -> str | None:
+    """32 hex digits of the article that an example's context is a part of, where the data say it."""
+    title = example.article if isinstance(example, SpanExample) else None
+    return exact_hash(title).hex() if title else None
+
+
 def holds_out(given: Mapping[str, Split]) -> bool:
     """Whether the data's own splits count: where they are all `train`, something has to be held out of it."""
     return any(split != "train" for split in given.values())
 
 
 def splits_of_groups(
-    sizes: Mapping[str, int], given: Mapping[str, Split], options: SplitOptions, seed: int
+    sizes: Mapping[str, int],
+    given: Mapping[str, Split],
+    options: SplitOptions,
+    seed: int,
+    articles: Mapping[str, str] | None = None,
 ) -> Mapping[str, Split]:
     """The split of each group of examples.
 
     If the data have splits of their own, a group of theirs stays where it is. If fewer than ten groups differ and
-    nothing is given, all are trained on.
+    nothing is given, all are trained on. Groups of one article stay together, where there are at least ten articles:
+    else a model would be tested on what it has read half of.
 
     Args:
         sizes: examples per group.
         given: the groups that have a split, with it.
         options: shares of the splits.
         seed: another one gives another split.
+        articles: of the groups that are parts of one.
     """
     kept = given if holds_out(given) else {}
     if not kept and len(sizes) < _FEWEST_TO_HOLD_OUT:
         return dict.fromkeys(sizes, "train")
     if len(kept) == len(sizes):
         return kept
-    return {**split_clusters(sizes, options, seed).of, **kept}
+    wholes = {group: (articles or {}).get(group, group) for group in sizes}
+    if len(set(wholes.values())) < _FEWEST_TO_HOLD_OUT:
+        wholes = {group: group for group in sizes}
+    together = Counter[str]()
+    for group, size in sizes.items():
+        together[wholes[group]] += size
+    of = split_clusters(together, options, seed).of
+    return {**{group: of[whole] for group, whole in wholes.items()}, **kept}
