@@ -26,10 +26,10 @@ _FUSED = functional.scaled_dot_product_attention
 
 @contextmanager
 def short_attention() -> Iterator[None]:
-    """While open, attention over short rows on a CPU is computed by matrix products.
+    """While open, attention over short rows on a CPU is computed by matrix products, with or without a mask.
 
     Results differ by rounding only: in bfloat16 the scores are rounded before the softmax, as in transformers' own
-    plain implementation. Longer rows, masks and other devices go to torch as before.
+    plain implementation. Longer rows and other devices go to torch as before.
     """
     # Every architecture calls it by this name, also those that do not use transformers' table of implementations.
     module: Any = functional
@@ -53,10 +53,13 @@ def attention(
     """Stands in for `torch.nn.functional.scaled_dot_product_attention`, with its arguments and result."""
     kind = query.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else query.dtype
-    if kind != "cpu" or attn_mask is not None or not _short(query, key, LONGEST.get(dtype, 0)):
+    if kind != "cpu" or not _short(query, key, LONGEST.get(dtype, 0)) or not _plain(attn_mask):
         return _FUSED(query, key, value, attn_mask, dropout_p, is_causal, **more)
     scale = more.get("scale") or query.shape[-1] ** -0.5
-    weights = _scores(query.to(dtype), key.to(dtype), scale, is_causal).softmax(-1)
+    scores = _scores(query.to(dtype), key.to(dtype), scale, is_causal)
+    if attn_mask is not None:
+        scores = (scores.view(*query.shape[:-1], -1) + _added(attn_mask, dtype)).view_as(scores)
+    weights = scores.softmax(-1)
     if dropout_p:
         weights = functional.dropout(weights, dropout_p)
     values = value.to(dtype).reshape(-1, *value.shape[-2:])
@@ -67,6 +70,18 @@ def _short(query: Tensor, key: Tensor, longest: int) -> bool:
     if query.dim() != 4 or query.shape[-2] != key.shape[-2] or query.shape[-2] > longest:
         return False
     return query.shape[0] == key.shape[0] and query.shape[1] % key.shape[1] == 0
+
+
+def _plain(mask: Tensor | None) -> bool:
+    """Whether a mask is there for (rows, heads, queries, keys) and learns nothing."""
+    return mask is None or (mask.dim() == 4 and not mask.requires_grad)
+
+
+def _added(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A mask as what is added to the scores; the least number and not -inf, which makes a row of nothing else NaN."""
+    if mask.dtype != torch.bool:
+        return mask.to(dtype)
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, torch.finfo(dtype).min)
 
 
 def _scores(query: Tensor, key: Tensor, scale: float, causal: bool) -> Tensor:

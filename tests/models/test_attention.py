@@ -64,15 +64,13 @@ def test_under_autocast_it_computes_in_bfloat16_about_as_exactly_as_torch(fused_
         assert (ours - right).norm() < 3 * (theirs - right).norm()
 
 
-def test_what_is_long_masked_or_goes_on_from_a_cache_is_left_to_torch(fused_calls):
+def test_what_is_long_or_goes_on_from_a_cache_is_left_to_torch(fused_calls):
     longest = LONGEST[torch.float32]
-    mask = torch.ones(1, 1, 33, 33, dtype=torch.bool).tril()
     with short_attention():
         functional.scaled_dot_product_attention(*made(length=longest + 1), is_causal=True)
-        functional.scaled_dot_product_attention(*made(), attn_mask=mask)
         functional.scaled_dot_product_attention(made(length=1)[0], *made()[1:])
         functional.scaled_dot_product_attention(*made(length=longest), is_causal=True)
-    assert fused_calls == [longest + 1, 33, 1]
+    assert fused_calls == [longest + 1, 1]
 
 
 def test_dropout_drops_and_keeps_the_mean():
@@ -91,3 +89,37 @@ def test_afterwards_torch_is_itself_again():
     with short_attention(), short_attention():
         pass
     assert functional.scaled_dot_product_attention is FUSED
+
+
+@pytest.mark.parametrize("kv_heads", [6, 2])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 33), (2, 1, 33, 33), (2, 6, 33, 33)])
+@pytest.mark.parametrize("boolean", [True, False])
+def test_a_mask_hides_what_it_hides_from_torch(fused_calls, kv_heads, shape, boolean):
+    tensors = made(kv_heads=kv_heads)
+    torch.manual_seed(1)
+    mask = torch.rand(shape) < 0.7
+    mask[..., 0] = True
+    if not boolean:
+        mask = torch.where(mask, torch.randn(shape), float("-inf"))
+    given = {"attn_mask": mask, "enable_gqa": kv_heads != 6}
+    expected = exact(tensors, **{**given, "attn_mask": mask if boolean else mask.double()})
+    with short_attention():
+        found = with_gradients(tensors, **given)
+    assert not fused_calls
+    for ours, right in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, right, rtol=1e-4, atol=1e-4)
+
+
+def test_a_row_that_sees_nothing_is_still_a_number():
+    tensors = made()
+    with short_attention():
+        result = functional.scaled_dot_product_attention(
+            *tensors, attn_mask=torch.zeros(2, 1, 33, 33, dtype=torch.bool)
+        )
+    assert torch.isfinite(result).all()
+
+
+def test_a_mask_that_is_learned_goes_to_torch(fused_calls):
+    with short_attention():
+        functional.scaled_dot_product_attention(*made(), attn_mask=torch.zeros(2, 1, 33, 33, requires_grad=True))
+    assert fused_calls == [33]
