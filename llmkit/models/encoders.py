@@ -82,10 +82,13 @@ def load_encoder(folder: Path, *, adapter: Path | None = None, trainable: bool =
     modules = _json(folder / MODULES, [])
     pooling = _pooling(folder, modules)
     try:
-        model = AutoModel.from_pretrained(
-            folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
-            local_files_only=True,
-        )  # fmt: skip
+        # A base without BERT's pooler gets one. Nothing reads it; drawn by a seed, it is the same every time.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = AutoModel.from_pretrained(
+                folder, config=config, dtype=torch.float32, use_safetensors=True, trust_remote_code=False,
+                local_files_only=True,
+            )  # fmt: skip
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise DataError(
             f"the model cannot be loaded: {error}", where=str(folder), mend="fetch or make it again"

@@ -84,8 +84,9 @@ class BertEmbedder:
         return sum(encoding.ids.count(unknown) for encoding in encoded)
 
     def _encode_distinct(self, texts: list[str]) -> Vectors:
-        ids = [encoding.ids[: self._length - 1] for encoding in self._tokenizer.encode_batch_fast(encodable(texts))]
-        ids = [row if row[-1:] == [self._end] else [*row, self._end] for row in ids]
+        whole = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(encodable(texts))]
+        length, end = self._length, self._end
+        ids = [row if len(row) <= length else [*row[: length - len(end)], *end] for row in whole]
         out = np.zeros((len(texts), self.dimension), dtype=np.float32)
         if not texts:
             return out
@@ -117,8 +118,10 @@ class BertEmbedder:
         return tokenizer
 
     @cached_property
-    def _end(self) -> int:
-        return int(self._tokenizer.encode_batch_fast([""])[0].ids[-1])
+    def _end(self) -> list[int]:
+        """What every text ends with: [SEP], or nothing where the tokenizer marks no ends."""
+        ends: list[int] = self._tokenizer.encode_batch_fast([""])[0].ids[-1:]
+        return ends
 
     @cached_property
     def _numpy(self) -> Ops:

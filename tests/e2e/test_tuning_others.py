@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 WORDS = ("red", "green", "blue", "black", "white", "brown")
+FRUIT = ("cherry", "lime", "plum", "currant", "melon", "date")
 
 
 @pytest.fixture(scope="module")
@@ -87,21 +88,21 @@ def test_a_tuned_encoder_finds_more_and_sentence_transformers_and_an_index_read_
 
     file = rows(
         cli.folder / "pairs.jsonl",
-        [{"prompt": f"say {word} {n}", "completion": f"{n} {word} please"} for n in range(20) for word in WORDS],
+        [{"prompt": f"{n} {a}", "completion": b} for n in range(20) for a, b in zip(WORDS, FRUIT, strict=True)],
     )
     options = ("--task", "embed", "--batch-size", 24, "--lr", 3e-3, "--epochs", 6, "--data", file)
     adapter = cli.ok("finetune-lora", "--model", tiny / "bert", "--name", "near", *options)
     found = scores(adapter)["mrr"]
     assert found["after"] > found["before"] and found["difference_ci"][0] > 0
     whole = cli.ok("finetune-lora", "--model", tiny / "bert", "--name", "whole", "--method", "full", *options)
-    texts = ["say red 3", "3 red please", "11 blue please"]
+    texts = ["3 red", "cherry", "plum"]
     for made in (adapter, whole):
         first, second, third = SentenceTransformer(made["artifact"]["path"]).encode(texts)
         assert np.linalg.norm(first) == pytest.approx(1, abs=1e-5)
         assert first @ second > first @ third
     docs = cli.folder / "docs"
     docs.mkdir()
-    (docs / "colours.md").write_text("# Red\n\n3 red please.\n\n# Blue\n\n11 blue please.\n", encoding="utf-8")
+    (docs / "colours.md").write_text("# Red\n\nA cherry is red.\n\n# Blue\n\nA plum is blue.\n", encoding="utf-8")
     index = cli.ok("index", docs, "--name", "kb", "--embedder", whole["artifact"]["path"], "--chunk-size", 32,
                    "--overlap", 4)  # fmt: skip
     assert index["metrics"]["chunks"] >= 1
