@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from llmkit.cli.render import duration, inert, number, print_blocks
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Marked, Quote, Table, Tree
 
 
 def drawn(*blocks: Block) -> str:
@@ -119,3 +119,20 @@ def test_a_diff_shows_what_went_what_came_and_what_cannot_be_seen() -> None:
 
 def test_a_fold_stands_open_on_a_terminal() -> None:
     assert [line.rstrip() for line in drawn(Fold("samples", [Line("one")])).splitlines()] == ["samples", "  one"]
+
+
+def marked(**console: object) -> str:
+    out = io.StringIO()
+    pieces = Marked([("a\nb ", "read"), ("[c]", "learned"), ("9 tokens", "cut")], "x")
+    print_blocks(Console(file=out, width=100, **console), [pieces])  # type: ignore[arg-type]
+    return out.getvalue()
+
+
+def test_what_is_learned_stands_between_signs_where_there_are_no_colours() -> None:
+    assert marked(force_terminal=False) == "x\n  a\n  b ⟦[c]⟧⟨cut: 9 tokens⟩\n"
+
+
+def test_what_is_learned_is_coloured_on_a_terminal() -> None:
+    shown = marked(force_terminal=True, color_system="standard")
+    assert "⟦" not in shown
+    assert "\x1b[1;32m[c]\x1b[0m" in shown

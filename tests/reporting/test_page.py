@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Quote, Table, Tree
+from llmkit.reporting.blocks import Bars, Block, Diff, Figures, Fold, Heading, Line, Marked, Quote, Table, Tree
 from llmkit.reporting.page import page
 from llmkit.reporting.svg import bars_svg
 
@@ -30,6 +30,7 @@ def everywhere(text: str) -> list[Block]:
         Figures([(text, text, text)]),
         Bars([text, "b"], [1, 2], text, text, [text, ""], [0.5, 0], (text, text)),
         Diff(text + "\nsame\n", "x" + text + "\nsame\n", text),
+        Marked([(text, "read"), (text, "learned"), (text, "cut")], text),
         Fold(text, [Line(text)]),
     ]
 
