@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 PROBED = 4
 """Texts on which the saved adapter is compared with the trained one."""
 
+FEW = 16
+"""Pairs of a step from which on nothing is said: sentence-transformers' default batch."""
+
 
 class Embedding(Task):
     """Contrastive training: prompts are anchors, their completions (or chosen answers) the positives.
@@ -42,6 +45,15 @@ class Embedding(Task):
         self.loaded = self.encoder.loaded
         models.check_context(self.loaded.context, self.cfg.sequence_length)
         self.limit = self.cfg.sequence_length or self.encoder.limit or models.UNKNOWN_CONTEXT
+
+    @property
+    def notes(self) -> Sequence[str]:
+        if self.cfg.batch_size >= FEW:
+            return []
+        return [
+            f"in a step of {self.cfg.batch_size} pairs a text is told from {self.cfg.batch_size - 1} others only; "
+            "with --batch-size 32 or more it learns more of each"
+        ]
 
     @property
     def facts(self) -> Mapping[str, Any]:
