@@ -161,7 +161,7 @@ def _scores(vocab: Mapping[str, int], merges: Sequence[tuple[str, ...]], tokens:
     for number, merge in enumerate(merges):
         rank.setdefault("".join(merge), number)
     known = set(merges)
-    for token in rank:
+    for token in vocab:
         for at in range(1, len(token)):
             if token[:at] in vocab and token[at:] in vocab and (token[:at], token[at:]) not in known:
                 raise DataError(
