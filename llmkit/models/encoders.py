@@ -37,7 +37,6 @@ _LEGACY: Mapping[str, str] = {
     "pooling_mode_lasttoken": "lasttoken",
 }
 """How the pooling was written before sentence-transformers 5.4: a flag for each way."""
-_DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
 
 @dataclass(frozen=True)
@@ -176,9 +175,8 @@ def _pooling(folder: Path, modules: list[dict[str, Any]]) -> Pooling:
 
 
 def _prompts(found: Mapping[str, str]) -> dict[str, str]:
-    """By role, as `encode_query` and `encode_document` of sentence-transformers choose them."""
-    document = next((found[name] for name in _DOCUMENT_PROMPTS if found.get(name)), "")
-    return {"query": found.get("query") or "", "document": document}
+    """By role, as `encode_query` and `encode_document` choose them, with which an index is built and asked."""
+    return {role: found.get(role) or "" for role in get_args(Role)}
 
 
 def _json(path: Path, missing: Any) -> Any:
