@@ -98,6 +98,11 @@ def _template(cfg: FinetuneConfig) -> Inputs:
 
 def _check_shape(cfg: FinetuneConfig, found: Inputs) -> None:
     """Tuning an adapter goes on with the shape that it has; another one that was asked for is not silently ignored."""
+    if cfg.method == "full" and cfg.lora != LoraOptions():
+        raise UsageError(
+            "--method full trains all weights, and there is no adapter to shape",
+            mend="leave --rank, --alpha, --dropout, --targets and --plus out, or use --method lora",
+        )
     artifact, raw = found.artifacts.get("model"), found.raw.get("model")
     folder = artifact.path if artifact else raw.value if raw else None
     if cfg.method == "full" or not isinstance(folder, Path) or not models.is_adapter(folder):

@@ -28,7 +28,7 @@ PROBED = 4
 ASKED = 8
 """Prompts whose answers are written out to see whether they end."""
 MOST_TOKENS = 256
-"""Of such an answer, at most; at least twice as many as the longest answer that was to be learned has."""
+"""Of such an answer, at most; else twice as many as the longest of the wanted answers has, and 16."""
 
 
 class Causal(Task):
@@ -119,6 +119,8 @@ class Causal(Task):
         if not found.examples:
             return Part(None, counts)
         if split == "train":
+            if self.cfg.causal.require_eos and not any(example.prompt for example in self.dataset.examples()):
+                raise UsageError("--require-eos asks prompts, and these are texts without any", mend="leave it out")
             self._ends = check_ends(found.examples, self.words, over_length=self.cfg.over_length)
         return Part(self._rows(split, found), counts)
 
