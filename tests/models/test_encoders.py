@@ -51,8 +51,9 @@ def test_other_poolings_are_read_in_the_new_and_the_old_form(way, folder):
 
 
 def test_the_prompts_of_questions_and_documents_are_put_before_them(folder):
+    prompts = {"query": "if ", "document": "def ", "passage": "for "}
     (folder / "config_sentence_transformers.json").write_text(
-        json.dumps({"prompts": {"query": "if ", "document": "def ", "passage": "for "}, "model_type": "SentenceTransformer"})
+        json.dumps({"prompts": prompts, "model_type": "SentenceTransformer"})
     )
     encoder, theirs = load_encoder(folder), SentenceTransformer(str(folder))
     assert np.allclose(vectors(encoder, TEXTS, "query"), theirs.encode_query(TEXTS), atol=1e-5)
