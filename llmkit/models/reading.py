@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from llmkit.errors import DataError
+from llmkit.models.task_models import load_for_task
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
@@ -128,6 +130,23 @@ class Reader:
     def __init__(self, model: nn.Module, tokenizer: Any, *, limit: int = LIMIT, threshold: float | None = 0.0) -> None:
         self._model, self._tokenizer = model, tokenizer
         self.limit, self.threshold = limit, threshold
+
+    @classmethod
+    def open(cls, folder: Path, *, adapter: Path | None = None, device: str = "cpu") -> Reader:
+        """What `finetune-lora --task qa` made: an adapter on its base, or a model that was tuned whole.
+
+        Raises:
+            NotFoundError, DataError: as `load_for_task`; also where it was tuned for something else.
+        """
+        loaded, facts = load_for_task(folder, adapter=adapter)
+        if facts["head"] != "span":
+            raise DataError(
+                f"it was tuned for the task '{facts.get('task')}', and does not mark answers in a text",
+                where=str(adapter or folder),
+                mend="use one that was tuned with --task qa",
+            )
+        model: nn.Module = loaded.model.to(device)
+        return cls(model, loaded.tokenizer, limit=facts["limit"], threshold=facts["threshold"])
 
     def answer(self, question: str, context: str) -> Span | None:
         """The span that answers the question, or None: the context does not say."""
