@@ -36,7 +36,7 @@ def _read(tree: ast.AST, holders: set[str]) -> set[str]:
     return found
 
 
-HOLDERS = {"cfg", "config", "options", "_options", "lora"} | {
+HOLDERS = {"cfg", "config", "options", "_options", "lora", "dpo", "causal"} | {
     *("clean", "language", "quality", "privacy", "dedup", "decontaminate", "split", "web", "limits", "architecture")
 }
 
