@@ -53,13 +53,19 @@ def compared(
 ) -> Mapping[str, Mapping[str, Any]]:
     """Each metric before and after on the same examples, and the paired difference with its 95% interval. JSON-ready.
 
-    Empty where there are fewer than two examples to compare.
+    Empty where there are fewer than two examples to compare; without a metric that no example has a share in.
     """
     from llmkit.evaluation.aggregate import task_result
     from llmkit.evaluation.compare import compare
+    from llmkit.evaluation.metrics.table import score_name
 
     if len(after) < 2 or len(before) != len(after):
         return {}
+    metrics = [
+        name
+        for name in metrics
+        if all(any(record.scores[score_name(name)].weight for record in records) for records in (before, after))
+    ]
     old, new = (task_result("held-out", "finetune", metrics, records, digest="held-out") for records in (before, after))
     differences = compare(new, old).differences
     return {
