@@ -54,6 +54,7 @@ def compared(
     """Each metric before and after on the same examples, and the paired difference with its 95% interval. JSON-ready.
 
     Empty where there are fewer than two examples to compare; without a metric that no example has a share in.
+    `n` is the number of examples that have one.
     """
     from llmkit.evaluation.aggregate import task_result
     from llmkit.evaluation.compare import compare
@@ -76,7 +77,7 @@ def compared(
             "difference": differences[name].value,
             "difference_ci": differences[name].ci,
             "p_value": differences[name].p_value,
-            "n": new.metrics[name].n,
+            "n": sum(record.scores[score_name(name)].weight > 0 for record in after),
         }
         for name in metrics
         if name in differences

@@ -100,6 +100,13 @@ class SpanReading(Task):
         }
         return Part(self._samples(split), counts)
 
+    @property
+    def layout(self) -> str:
+        items, windows = len(self.training.items), len(self.training.windows)
+        if items == windows:
+            return ""
+        return f"{items:,} questions are read in {windows:,} windows of at most {self.limit:,} tokens"
+
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.spans import span_loss
 

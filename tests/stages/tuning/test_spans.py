@@ -48,6 +48,7 @@ def test_never_answering_is_right_wherever_there_is_no_answer(opened):
     share = sum(not example.answers for example in task.scored) / len(task.scored)
     scores = compared(task.metrics, records, records)
     assert scores["f1"]["before"] == scores["exact_match"]["before"] == pytest.approx(share)
+    assert scores["answerable_f1"]["n"] == sum(bool(example.answers) for example in task.scored)
     assert scores["answerable_f1"]["before"] == 0 and scores["no_answer_accuracy"]["before"] == 1
 
 
