@@ -260,9 +260,9 @@ def _frame(tokenizer: Any, *, encoder: bool) -> None:
     if not tokenizer.is_fast or tokenizer.num_special_tokens_to_add(pair=True):
         return
     if encoder and tokenizer.cls_token and tokenizer.sep_token:
-        single, pair, used = "{0} $A {1}", "{0} $A {1} $B:1 {1}:1", (tokenizer.cls_token, tokenizer.sep_token)
+        single, pair, used = "{0} $A {1}", "{0} $A {1} $B:1 {1}:1", [tokenizer.cls_token, tokenizer.sep_token]
     elif not encoder and tokenizer.eos_token:
-        single, pair, used = "$A", "$A {0} $B:1", (tokenizer.eos_token,)
+        single, pair, used = "$A", "$A {0} $B:1", [tokenizer.eos_token]
     else:
         return
     frame = TemplateProcessing(
