@@ -29,6 +29,12 @@ def add_tokens(tokenizer: PreTrainedTokenizerBase, wanted: Sequence[str]) -> lis
     return [int(id_) for id_ in tokenizer.convert_tokens_to_ids(new)]
 
 
+def ids_beyond(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> list[int]:
+    """Ids of the tokenizer for which a model has no embedding: tokens that somebody added to the tokenizer alone."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    return sorted(id_ for id_ in tokenizer.get_vocab().values() if id_ >= rows)
+
+
 @torch.no_grad()
 def make_room(model: PreTrainedModel, rows: int, fresh: Sequence[int] = ()) -> None:
     """Give a model at least `rows` embeddings; those that are new, and those of `fresh`, are the mean of the others.

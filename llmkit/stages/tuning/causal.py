@@ -41,7 +41,7 @@ class Causal(Task):
 
     def __init__(self, given: Given) -> None:
         from llmkit.models.load import load_model
-        from llmkit.models.tokens import make_room
+        from llmkit.models.tokens import ids_beyond, make_room
         from llmkit.stages.tuning.rendering import wording
 
         super().__init__(given)
@@ -64,13 +64,19 @@ class Causal(Task):
             self._remarks.append(
                 f"the base takes {now / 2**20:,.0f} MiB; in float32 it would take {before / 2**20:,.0f}"
             )
-        if self.words.added:
-            if "adapter" in self.paths:
-                raise UsageError(
-                    f"this template needs {', '.join(self.words.added)}, and an adapter keeps the tokens that it has",
-                    mend="tune its base with this --template, or leave it out to go on with the adapter's own",
-                )
-            make_room(self.loaded.model, len(self.loaded.tokenizer), self.words.token_ids)
+        if self.words.added and "adapter" in self.paths:
+            raise UsageError(
+                f"this template needs {', '.join(self.words.added)}, and an adapter keeps the tokens that it has",
+                mend="tune its base with this --template, or leave it out to go on with the adapter's own",
+            )
+        beyond = ids_beyond(self.loaded.tokenizer, self.loaded.model)
+        self._new_ids = sorted({*self.words.token_ids, *beyond})
+        if unknown := [id_ for id_ in beyond if id_ not in self.words.token_ids]:
+            said = ", ".join(self.loaded.tokenizer.convert_ids_to_tokens(unknown[:3]))
+            self._ends.append(
+                f"the model has no embedding for {said}, which its tokenizer has: they are learned with it"
+            )
+        make_room(self.loaded.model, len(self.loaded.tokenizer) if self._new_ids else 0, self._new_ids)
 
     @property
     def _quantised(self) -> bool:
@@ -78,7 +84,7 @@ class Causal(Task):
 
     @property
     def tokens(self) -> Sequence[int]:
-        return self.words.token_ids
+        return self._new_ids
 
     @property
     def notes(self) -> Sequence[str]:
@@ -121,7 +127,7 @@ class Causal(Task):
         if split == "train":
             if self.cfg.causal.require_eos and not any(example.prompt for example in self.dataset.examples()):
                 raise UsageError("--require-eos asks prompts, and these are texts without any", mend="leave it out")
-            self._ends = check_ends(found.examples, self.words, over_length=self.cfg.over_length)
+            self._ends += check_ends(found.examples, self.words, over_length=self.cfg.over_length)
         return Part(self._rows(split, found), counts)
 
     def _rows(self, split: Split, found: Fitted) -> Samples:
@@ -210,8 +216,8 @@ class Causal(Task):
         from llmkit.models.tokens import make_room
 
         model = load_model(self.paths["model"], quantised=self._quantised).model
-        if self.words.added or "adapter" in self.paths:
-            make_room(model, len(self.loaded.tokenizer), self.words.token_ids)
+        if self._new_ids or "adapter" in self.paths:
+            make_room(model, len(self.loaded.tokenizer), self._new_ids)
         return model
 
     @property
