@@ -209,3 +209,39 @@ def test_data_that_are_all_held_out_say_so(bases, tmp_path):
     cfg = FinetuneConfig(model="m", data=str(file))
     with pytest.raises(DataError, match="all 60 are held out"):
         open_task(Given(cfg, Dataset.open(tmp_path / "set"), {"model": bases["bert"]}, tmp_path))
+
+
+def test_what_is_tuned_further_keeps_its_labels_and_their_order(opened, bases, tmp_path):
+    from llmkit.config.sections import LoraOptions
+    from llmkit.models.adapters import NewParts, attach, save_adapter
+
+    first = opened(*labelled("b", "c", "a", "b"))
+    model = attach(first.loaded.model, "masked", LoraOptions(rank=2), new=NewParts(heads=first.heads), seed=0)
+    folder = tmp_path / "adapter"
+    save_adapter(model, folder)
+    (folder / "task.json").write_text(json.dumps(dict(first.facts)))
+
+    def again(*labels, **options):
+        file = tmp_path / "more.jsonl"
+        file.write_text("".join(f"{json.dumps(row)}\n" for row in labelled(*labels)))
+        build_training_set([file], tmp_path / "more", "label", TrainingSetOptions(), reporter=Silent())
+        cfg = FinetuneConfig(model="m", data=str(file), **options)
+        paths = {"model": bases["bert"], "adapter": folder}
+        return open_task(Given(cfg, Dataset.open(tmp_path / "more"), paths, tmp_path))
+
+    task = again("c", "a", "c")
+    assert task.head.labels == ("a", "b", "c")
+    assert [item.target for item in task.items("train")] == [2, 0, 2]
+    with pytest.raises(DataError, match="'d' is none of those that the model tells apart: 'a', 'b', 'c'"):
+        again("a", "d").part("train")
+    with pytest.raises(DataError, match="was tuned for the task 'classify', and the data are for 'regress'"):
+        again("1", "2", task="regress")
+
+
+def test_pairs_are_learned_as_pairs(opened):
+    rows = [{"premise": f"the film {n}", "hypothesis": "was good", "label": str(n % 2)} for n in range(8)]
+    task = opened(*rows, held=[{"premise": "the end", "hypothesis": "was bad", "label": "1"}], model="gpt2")
+    tokenizer = task.loaded.tokenizer
+    assert task.encoded("validation").examples[0].ids.tolist() == tokenizer("the end", "was bad")["input_ids"]
+    assert tokenizer.eos_token_id in task.encoded("validation").examples[0].ids[:-1]
+    assert task.shown()[0]["prompt"] == "the end\nwas bad"
