@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
+    AutoModelForCausalLM,
     AutoModelForQuestionAnswering,
     AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
@@ -146,6 +147,18 @@ def task_facts(folder: Path) -> Mapping[str, Any]:
     return facts
 
 
+def renamed_weights(config: PretrainedConfig, head: Head) -> Mapping[str, str]:
+    """What a base calls its weights, as a pattern, and what the same architecture calls them beneath this head.
+
+    transformers' Llama, Qwen and their kin are `transformer` under a span head and `model` elsewhere, so that plain
+    `AutoModelForQuestionAnswering.from_pretrained` leaves the whole base at random. It takes this as `key_mapping`.
+    """
+    made = HEAD_CLASSES[head.kind]._model_mapping.get(type(config), None)
+    usual = AutoModelForCausalLM._model_mapping.get(type(config), None)
+    under, above = getattr(made, "base_model_prefix", ""), getattr(usual, "base_model_prefix", "")
+    return {rf"^{above}\.": f"{under}."} if under and above and under != above else {}
+
+
 def head_of(facts: Mapping[str, Any], folder: Path) -> Head:
     """The head that an artifact's facts describe. Raises DataError where they describe none."""
     kind = next((kind for kind in HEAD_CLASSES if kind == facts.get("head")), None)
@@ -197,6 +210,7 @@ def _built(folder: Path, config: PretrainedConfig, head: Head, seed: int) -> tup
                 trust_remote_code=False,
                 local_files_only=True,
                 output_loading_info=True,
+                **({"key_mapping": renamed} if (renamed := renamed_weights(config, head)) else {}),
             )
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise DataError(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.reading import as_squad, save_encoder, toy_questions, toy_tokenizer
+from support.tiny import tiny_model
 
 QUICK = ("--compile", "off", "--precision", "fp32", "--lr", "0.003", "--eval-every", "0", "--batch-size", "16")
 
@@ -70,6 +71,31 @@ def test_plain_peft_reads_the_adapter_and_computes_the_same(cli, base):
     labels.write_text("".join(json.dumps({"text": f"red {n}", "label": "ab"[n % 2]}) + "\n" for n in range(20)))
     other = cli("finetune-lora", "--model", "reader", "--data", labels, "--name", "other")
     assert other.code == 4 and "tuned for the task 'qa'" in other.err
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_decoder_reads_too_and_its_adapter_is_plain_pefts(cli, family):
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForQuestionAnswering
+
+    rows = toy_questions(60)
+    folder = tiny_model(cli.folder / family, family, [f"{question} {context}" for question, context, _, _ in rows])
+    data = squad(cli.folder / "toy.json", 60)
+    ran = cli("finetune-lora", "--model", folder, "--data", data, "--name", "reader", *QUICK, "--epochs", 1, "--json")
+    assert ran.code == 0, ran.err
+    named = {r"^model\.": "transformer."} if family == "llama" else None
+    assert ("key_mapping" in str(ran.json["warnings"])) == bool(named)
+    artifact = Path(ran.json["artifact"]["path"])
+
+    from llmkit.models.task_models import load_for_task
+
+    ours = load_for_task(folder, adapter=artifact)[0].model.eval()
+    base = AutoModelForQuestionAnswering.from_pretrained(folder, **({"key_mapping": named} if named else {}))
+    plain = PeftModel.from_pretrained(base, artifact).eval()
+    ids = torch.arange(5, 25)[None]
+    with torch.no_grad():
+        assert torch.equal(plain(input_ids=ids).end_logits, ours(input_ids=ids).end_logits)
 
 
 def row(**changed):

@@ -101,6 +101,19 @@ class SpanReading(Task):
         return Part(self._samples(split), counts)
 
     @property
+    def notes(self) -> Sequence[str]:
+        from llmkit.models.load import read_config
+        from llmkit.models.task_models import renamed_weights
+
+        renamed = renamed_weights(read_config(self.paths["model"]), self.head)
+        if not renamed or self.cfg.method == "full":
+            return ()
+        return (
+            "outside llmkit, load the base of this adapter by AutoModelForQuestionAnswering.from_pretrained(..., "
+            f"key_mapping={dict(renamed)}): without that, transformers leaves its weights at random",
+        )
+
+    @property
     def layout(self) -> str:
         items, windows = len(self.training.items), len(self.training.windows)
         if items == windows:
