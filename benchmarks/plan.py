@@ -68,7 +68,7 @@ def predicted(case: dict[str, object]) -> int:
     from llmkit.models.hardware import Hardware
     from llmkit.models.plan import plan_training
 
-    options = PlanOptions.model_validate({**case, "vocab_size": VOCABULARY})
+    options = PlanOptions.model_validate({**case, "architecture": {"vocab_size": VOCABULARY}})
     return plan_training(options, Hardware("cpu", 1.0, 1.0, 2**40, 0.0)).memory.peak
 
 

@@ -213,4 +213,5 @@ def test_every_gpu_of_the_table_has_its_source():
 def test_a_cpu_counts_the_matrix_of_attention_that_its_dropout_keeps():
     cpu = Hardware("cpu", 1.0, 1.0, 2**40, 0.0)
     values = {"family": "gpt2", "size": "124m", "sequence_length": 512}
-    assert planned(cpu, **values).memory.activations > planned(**values).memory.activations
+    kept = [memory.activations - memory.logits for memory in (planned(cpu, **values).memory, planned(**values).memory)]
+    assert kept[0] > 1.2 * kept[1]
