@@ -17,7 +17,7 @@ from typing import Any
 
 import typer
 
-from llmkit.cli.app import TOOLS
+from llmkit.cli.app import BELOW, TOOLS
 from llmkit.cli.invocation import FOR_STAGES
 from llmkit.cli.options import shown
 from llmkit.config.base import Config, Leaf, leaves
@@ -63,7 +63,7 @@ def _tool_options(command: str) -> str:
 
 def tool_parameters(command: str) -> Iterator[Any]:
     """The parameters of a tool as the command line's parser has them; of a group, those of all its commands."""
-    tool = import_module(TOOLS[command][0]).COMMAND
+    tool = import_module((TOOLS | BELOW)[command][0]).COMMAND
     if not isinstance(tool, typer.Typer):
         app = typer.Typer(add_completion=False)
         app.command()(tool)

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from llmkit import errors
-from llmkit.cli.app import TOOLS
+from llmkit.cli.app import BELOW, TOOLS
 from llmkit.cli.invocation import FOR_STAGES
 from llmkit.config.base import leaves
 from llmkit.config.recipe import load_recipe
@@ -172,8 +172,10 @@ def command_lines(page: Path) -> Iterator[str]:
 
 def wrong_flags(line: str) -> list[str]:
     """Flags of a call that its command does not take; without a known command, that none takes."""
-    command = next((word for word in line.split("llmkit ", 1)[1].split() if not word.startswith("-")), "")
-    known = flags(command) if command in {*STAGES, *TOOLS} else all_flags()
+    words = line.split("llmkit ", 1)[1].split()
+    command = next((word for word in words if not word.startswith("-")), "")
+    command = " ".join(words[:2]) if " ".join(words[:2]) in BELOW else command
+    known = flags(command) if command in {*STAGES, *TOOLS, *BELOW} else all_flags()
     return [flag for flag in _FLAG.findall(line) if flag not in known]
 
 
