@@ -143,15 +143,21 @@ def write_int8(opened: Opened, folder: Path) -> Int8Facts:
     """
     runtime = package("onnxruntime", "ONNX")
     quantization = package("onnxruntime.quantization", "int8")
-    with _quiet():
-        quantization.quantize_dynamic(
-            folder / MODEL,
-            folder / INT8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-            use_external_data_format=_size(folder, MODEL) > 2 * _LARGE,
-        )
+    with _quiet(), _unannotated(folder) as plain:
+        try:
+            quantization.quantize_dynamic(
+                plain,
+                folder / INT8,
+                weight_type=quantization.QuantType.QInt8,
+                per_channel=True,
+                reduce_range=True,
+                use_external_data_format=_size(folder, MODEL) > _LARGE,
+            )
+        except Exception as error:  # the quantiser, too, raises of many kinds
+            raise RunError(
+                f"ONNX Runtime cannot make an int8 model of this graph: {str(error)[:300]}",
+                mend="leave --int8 out; the float32 graph can be written",
+            ) from error
     sessions = [
         runtime.InferenceSession(str(folder / name), providers=["CPUExecutionProvider"]) for name in (MODEL, INT8)
     ]
@@ -266,6 +272,20 @@ def _agreement(opened: Opened, exact: Sequence[Any], rounded: Sequence[Any]) -> 
         return [float(1 - abs(exact[0] - rounded[0]).max() / max(1e-9, abs(exact[0]).max()))]
     same = [left.argmax(-1) == right.argmax(-1) for left, right in zip(exact, rounded, strict=True)]
     return [float(each) for array in same for each in np.ravel(array)]
+
+
+@contextlib.contextmanager
+def _unannotated(folder: Path) -> Iterator[Path]:
+    """The graph without its notes of shapes, beside it: the quantiser turns weights round, which they deny."""
+    onnx = package("onnx", "int8")
+    graph = onnx.load(str(folder / MODEL), load_external_data=False)
+    del graph.graph.value_info[:]
+    plain = folder / f".plain-{MODEL}"
+    try:
+        onnx.save(graph, str(plain))
+        yield plain
+    finally:
+        plain.unlink(missing_ok=True)
 
 
 def _size(folder: Path, name: str) -> int:

@@ -130,6 +130,30 @@ def test_int8_runs_is_smaller_and_mostly_agrees(base, tmp_path):
     assert 0 < np.abs(exact - rounded)[read].max() < 0.2 * np.abs(exact).max()
 
 
+def test_a_classifier_is_quantised_too_and_leaves_no_other_file(base, tmp_path):
+    opened = whole(base("bert"), Head("sequence", ("a", "b", "c")), tmp_path / "m")
+    out = tmp_path / "out"
+    out.mkdir()
+    facts = write_onnx(opened, out)
+    assert write_int8(opened, out).ratio < 1
+    inputs = batch(2, 20)
+    inputs |= no_pairs(facts, inputs)
+    exact, rounded = run(out, inputs)[0], run(out, inputs, INT8)[0]
+    assert exact.shape == rounded.shape == (2, 3)
+    assert np.abs(exact - rounded).max() < 0.2 * np.abs(exact).max()
+    assert sorted(path.name for path in out.iterdir()) == [INT8, MODEL]
+
+
+def test_weights_past_what_one_file_holds_lie_beside_the_graph(base, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmkit.exporting.onnx._LARGE", 1000)
+    opened = open_model(base("bert"))
+    facts = write_onnx(opened, tmp_path)
+    small = write_int8(opened, tmp_path)
+    assert (tmp_path / f"{MODEL}.data").stat().st_size > (tmp_path / MODEL).stat().st_size / 10
+    assert facts.bytes == sum(path.stat().st_size for path in tmp_path.glob(f"{MODEL}*"))
+    assert small.agreement > 0.5
+
+
 def test_an_int8_model_that_says_something_else_is_doubted(base, tmp_path):
     opened = open_model(base(tie_word_embeddings=False))
     with torch.no_grad():  # one huge weight for each token leaves nothing of the others when they share a scale
