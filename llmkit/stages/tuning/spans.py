@@ -57,7 +57,7 @@ class SpanReading(Task):
         }
         if not self.examples["train"]:
             raise DataError("there is no question to train on", mend="check the data and its splits")
-        self._check_base()
+        read_before = self._stored()
         self.head = Head("span")
         folder, adapter = self.paths["model"], self.paths.get("adapter")
         made = with_head(folder, self.head, seed=self.cfg.seed, adapter=adapter, trainable=True)
@@ -66,7 +66,8 @@ class SpanReading(Task):
         self.limit = most if self.cfg.sequence_length else min(most, LIMIT)
         # Data in which every question has an answer say nothing of those that have none.
         refuses = any(not example.answers for example in self.examples["train"])
-        self.threshold: float | None = 0.0 if refuses else None
+        self.threshold: float | None = read_before.get("threshold", 0.0) if refuses else None
+        self._reads = bool(read_before) or not self.new
 
     @property
     def heads(self) -> Sequence[str]:
@@ -134,6 +135,12 @@ class SpanReading(Task):
         ]
 
     def baseline(self, model: nn.Module) -> list[ItemRecord]:
+        if self._reads:
+            readings = self._read(model, self.scored)
+            return [
+                self._record(example, _said(reading, self.threshold))
+                for example, reading in zip(self.scored, readings, strict=True)
+            ]
         # The marks of a new head are a toss; to answer nothing is right whenever there is no answer.
         return [self._record(example, "") for example in self.scored]
 
@@ -142,7 +149,7 @@ class SpanReading(Task):
             return {}
         right = sum((record.detail["said"] == "") == (record.detail["gold"] == []) for record in records)
         return {
-            "compared_with": "never answering",
+            **({} if self._reads else {"compared_with": "never answering"}),
             "threshold": self.threshold,
             "answerability_accuracy": right / len(records),
             "answerable_forced": self.forced,
@@ -188,8 +195,12 @@ class SpanReading(Task):
     def _shown(self) -> Sequence[SpanExample]:
         return self.scored[:: max(1, len(self.scored) // SHOWN)][:SHOWN]
 
-    def _check_base(self) -> None:
-        """Refuse what was tuned for another kind of task: its head marks no spans."""
+    def _stored(self) -> Mapping[str, Any]:
+        """The facts of a base that was tuned to read, else empty.
+
+        Raises:
+            DataError: it was tuned for another kind of task: its head marks no spans.
+        """
         from llmkit.models.load import TASK_FILE
         from llmkit.models.task_models import HEAD_CLASSES, task_facts
 
@@ -201,6 +212,7 @@ class SpanReading(Task):
                 where=str(folder),
                 mend="tune the base that it was made from",
             )
+        return facts if facts.get("head") == "span" else {}
 
     def _features(self, split: Split) -> Features:
         from llmkit.train.spans import features

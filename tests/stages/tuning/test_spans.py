@@ -11,7 +11,7 @@ from llmkit.config.sections import SplitOptions
 from llmkit.data.dataset import Dataset
 from llmkit.data.examples.build import TrainingSetOptions, build_training_set
 from llmkit.errors import DataError
-from llmkit.models.reading import Reading, Span
+from llmkit.models.reading import Reader, Reading, Span
 from llmkit.reporting.reporter import Silent
 from llmkit.stages.finetune_lora import FinetuneConfig
 from llmkit.stages.tuning.scoring import compared
@@ -94,6 +94,24 @@ def test_a_threshold_is_judged_on_articles_that_it_was_not_tuned_on(opened):
     assert -1 <= of[titles[0]] <= 1
     assert math.isfinite(task.facts["threshold"])
     assert task.forced == {"f1": 1.0, "exact_match": 1.0}
+
+
+def test_a_reader_that_is_tuned_further_is_compared_with_itself(opened, encoder, tmp_path):
+    rows = toy_questions(120, titles=12)
+    first = opened(rows)
+    torch.manual_seed(3)
+    torch.nn.init.normal_(first.loaded.model.qa_outputs.weight, std=2.0)
+    folder = tmp_path / "reader"
+    first.loaded.model.save_pretrained(folder)
+    first.loaded.tokenizer.save_pretrained(folder)
+    (folder / "task.json").write_text(json.dumps({**first.facts, "threshold": -1.5}))
+    task = SpanReading(Given(first.cfg, first.dataset, {"model": folder}, tmp_path))
+    assert (task.heads, task.threshold) == ((), -1.5)
+    before = task.baseline(task.loaded.model)
+    reader = Reader.open(folder)
+    said = [reader.answer(example.question, example.context) for example in task.scored]
+    assert [record.detail["said"] for record in before] == [span.text if span else "" for span in said]
+    assert "compared_with" not in task.details(before)
 
 
 def test_without_a_question_to_train_on_there_is_nothing_to_do(opened):
