@@ -217,5 +217,5 @@ class LoraOptions(Config):
     dropout: float = option(0.0, "Dropout before the update.", ge=0, lt=1)
     targets: tuple[str, ...] = option((), "Layers that are adapted, by name; else all linear ones of the family.")
     plus: float = option(
-        0.0, "LoRA+: learning rate of the B matrices over that of the A; 0: the same. Published: 16.", ge=0
+        0.0, "LoRA+: learning rate of the B matrices over that of the A; 0: the same. axolotl advises 16.", ge=0
     )

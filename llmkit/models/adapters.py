@@ -124,7 +124,8 @@ def _rows(model: PreTrainedModel, tokens: Sequence[int]) -> dict[str, list[int]]
 def faster_b(model: PeftModel, ratio: float) -> dict[str, float]:
     """How many times the learning rate each B matrix gets, by its name in the model (LoRA+, arXiv:2402.12354).
 
-    B begins at zero and A at random, so the two want different rates; the paper's section 5 finds 16 times good.
+    B begins at zero and A at random, so the two want different rates. How different depends on model and task, its
+    authors say (github.com/nikhil-ghosh-berkeley/loraplus); axolotl's documentation recommends 16.
     """
     return {name: ratio for name, _ in model.named_parameters() if ".lora_B." in name}
 
