@@ -66,7 +66,7 @@ class SpanReading(Task):
         self.limit = most if self.cfg.sequence_length else min(most, LIMIT)
         # Data in which every question has an answer say nothing of those that have none.
         refuses = any(not example.answers for example in self.examples["train"])
-        self.threshold: float | None = read_before.get("threshold", 0.0) if refuses else None
+        self.threshold: float | None = (read_before.get("threshold") or 0.0) if refuses else None
         self._reads = bool(read_before) or not self.new
 
     @property
