@@ -1,7 +1,7 @@
 """New tokens in a model: rows added to its embeddings, and how many of them an adapter expects.
 
 A new row begins as the mean of the old ones, which leaves the model's other probabilities nearly as they were (Hewitt
-2021, https://www.cs.columbia.edu/~johnhew/vocab-expansion.html). What it becomes is trained, and stored whole.
+2021, https://nlp.stanford.edu/~johnhew/vocab-expansion.html). What it becomes is trained, and stored whole.
 """
 
 from __future__ import annotations
