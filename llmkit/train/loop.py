@@ -27,6 +27,7 @@ from llmkit.train.interrupt import SIGNALS, HeldSignals
 from llmkit.train.losses import Loss, token_loss, without_cache
 from llmkit.train.optim import optimizer_for
 from llmkit.train.options import Choices, trajectory
+from llmkit.train.padding import ByLength
 from llmkit.train.parallel import agree, parallel_for
 from llmkit.train.precision import autocast, wide
 from llmkit.train.records import Evaluation, StepRecord
@@ -313,7 +314,8 @@ class _Run:
     def _workload(self) -> Workload:
         batch = self._samples.batch([], 1)
         rows = self._options.steps * self._options.batch_size // self.accelerator.num_processes
-        return Workload(sum(p.numel() for p in self._bare.parameters()), rows * batch.positions)
+        parameters = sum(parameter.numel() for parameter in self._bare.parameters())
+        return Workload(parameters, rows * batch.positions, varying=isinstance(self._samples, ByLength))
 
 
 def _held_out(validation: Samples | Mapping[str, Samples] | None, options: TrainOptions, loss: Loss) -> HeldOut | None:

@@ -34,6 +34,8 @@ class Workload:
     parameters: int
     positions: int
     """Over all steps, of one process."""
+    varying: bool = False
+    """Whether batches have several widths: each would be compiled anew."""
 
     @property
     def flops(self) -> float:
@@ -88,7 +90,7 @@ def choose(options: TrainOptions, accelerator: Accelerator, work: Workload, stor
         precision = probe(accelerator.device).precision if options.precision == "auto" else options.precision
         enough = _EARNS_COMPILE.get(kind, math.inf) * (threads if kind == "cpu" else 1)
         # With only a time budget the number of steps is nominal, and the work is not known beforehand.
-        long = not options.minutes and work.flops > enough and _has_compiler()
+        long = not options.minutes and not work.varying and work.flops > enough and _has_compiler()
         compiled = long if options.compile == "auto" else options.compile == "on"
     if compiled and not _has_compiler():
         raise UnavailableError(

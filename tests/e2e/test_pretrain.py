@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +113,7 @@ def test_a_damaged_shard_is_named_whichever_it_is(prose_too: Any) -> None:
         saved = file.read_bytes()
         flipped = bytearray(saved)
         flipped[len(saved) // 2] ^= 1
-        os.chmod(file, 0o644)
+        file.chmod(0o644)
         file.write_bytes(flipped)
         ran = prose_too(*words)
         file.write_bytes(saved)

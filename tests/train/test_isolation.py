@@ -12,8 +12,8 @@ from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError
 from llmkit.models.families import FAMILIES
 from llmkit.train.batches import Windows
-from llmkit.train.isolation import documents, isolation_for, positions
 from llmkit.train.evaluation import evaluate
+from llmkit.train.isolation import documents, isolation_for, positions
 from llmkit.train.loop import train
 from llmkit.train.losses import token_loss, without_cache
 from llmkit.train.objectives import NextToken

@@ -5,6 +5,7 @@ import torch
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import UnavailableError, UsageError
+from llmkit.train import setup
 from llmkit.train.batches import Windows
 from llmkit.train.loop import train
 from llmkit.train.objectives import NextToken
@@ -74,3 +75,11 @@ def test_compiling_without_a_compiler_says_what_to_install(small_model, tokens, 
         next(train(small_model(), windows, TrainOptions(steps=1, compile="on", device="cpu")))
     # Left to itself, a run does without.
     assert not next(train(small_model(), windows, TrainOptions(steps=10**9, device="cpu"))).choices.compiled
+
+
+@pytest.mark.parametrize(("varying", "compiled"), [(False, True), (True, False)])
+def test_long_runs_are_compiled_unless_each_width_would_be_anew(varying, compiled, monkeypatch):
+    monkeypatch.setattr(setup, "_has_compiler", lambda: True)
+    work = Workload(parameters=10**8, positions=10**9, varying=varying)
+    options = TrainOptions(steps=1, device="cpu", precision="fp32")
+    assert setup.choose(options, setup.accelerator_for("cpu"), work, None).compiled == compiled
