@@ -29,6 +29,7 @@ def test_a_reader_points_at_answers_of_articles_it_has_not_seen(cli, base):
     scores = result["scores"]
     assert scores["f1"]["after"] > 0.9 and scores["f1"]["difference_ci"][0] > 0
     assert scores["answerable_exact_match"]["after"] > 0.9 and scores["answerable_exact_match"]["before"] == 0
+    assert scores["located_f1"]["after"] >= scores["answerable_f1"]["after"]
     assert scores["no_answer_accuracy"]["before"] == 1
     assert result["details"]["compared_with"] == "never answering"
     # Whole articles are held out: 50 questions on each.

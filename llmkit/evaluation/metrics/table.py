@@ -70,7 +70,10 @@ METRICS: Mapping[str, Metric] = {
     "exact_match": Metric("higher", SHARE),
     "f1": Metric("higher", SHARE),
     # The same of the questions that have an answer, and the share of the others that are left unanswered: SQuAD 2.0's
-    # HasAns_f1, HasAns_exact and NoAns_exact.
+    # HasAns_f1, HasAns_exact and NoAns_exact. `located_` is of the best span for those that have an answer, whether or
+    # not it would be given, as SQuAD 1.1 counts.
+    "located_f1": Metric("higher", SHARE),
+    "located_exact_match": Metric("higher", SHARE),
     "answerable_f1": Metric("higher", SHARE),
     "answerable_exact_match": Metric("higher", SHARE),
     "no_answer_accuracy": Metric("higher", SHARE),

@@ -36,6 +36,8 @@ class SpanReading(Task):
     metrics: ClassVar[Sequence[str]] = (
         "f1",
         "exact_match",
+        "located_f1",
+        "located_exact_match",
         "answerable_f1",
         "answerable_exact_match",
         "no_answer_accuracy",
@@ -130,7 +132,7 @@ class SpanReading(Task):
         readings = self._read(model, self.scored)
         used = self._settle(readings)
         return [
-            self._record(example, _said(reading, threshold))
+            self._record(example, _said(reading, threshold), _said(reading, None))
             for example, reading, threshold in zip(self.scored, readings, used, strict=True)
         ]
 
@@ -138,11 +140,11 @@ class SpanReading(Task):
         if self._reads:
             readings = self._read(model, self.scored)
             return [
-                self._record(example, _said(reading, self.threshold))
+                self._record(example, _said(reading, self.threshold), _said(reading, None))
                 for example, reading in zip(self.scored, readings, strict=True)
             ]
         # The marks of a new head are a toss; to answer nothing is right whenever there is no answer.
-        return [self._record(example, "") for example in self.scored]
+        return [self._record(example, "", "") for example in self.scored]
 
     def details(self, records: Sequence[ItemRecord]) -> Mapping[str, Any]:
         if not records:
@@ -152,7 +154,6 @@ class SpanReading(Task):
             **({} if self._reads else {"compared_with": "never answering"}),
             "threshold": self.threshold,
             "answerability_accuracy": right / len(records),
-            "answerable_forced": self.forced,
         }
 
     def shown(self) -> list[Mapping[str, str]]:
@@ -187,9 +188,6 @@ class SpanReading(Task):
 
         kept = [self.examples["validation"][number] for number in self.held.items]
         return spread(kept, MOST_SCORED) if kept else []
-
-    forced: Mapping[str, float] | None = None
-    """F1 and exact match of the best spans for questions that have an answer, whether or not they are given."""
 
     @property
     def _shown(self) -> Sequence[SpanExample]:
@@ -247,20 +245,11 @@ class SpanReading(Task):
 
         Questions on one article are in one part; without titles, those on one context.
         """
-        from llmkit.evaluation.metrics.text import exact_match, token_f1
+        from llmkit.evaluation.metrics.text import token_f1
         from llmkit.evaluation.threshold import best_threshold
 
         golds = [_golds(example) for example in self.scored]
         spans = [_said(reading, None) for reading in readings]
-        able = [number for number, example in enumerate(self.scored) if example.answers]
-        self.forced = (
-            {
-                "f1": sum(token_f1(spans[number], golds[number]) for number in able) / len(able),
-                "exact_match": sum(exact_match(spans[number], golds[number]) for number in able) / len(able),
-            }
-            if able
-            else None
-        )
         if self.threshold is None or not readings:
             return [self.threshold] * len(readings)
         columns = [
@@ -281,7 +270,8 @@ class SpanReading(Task):
         self.threshold = tuned(range(len(columns)))
         return [fair[own] for own in folds]
 
-    def _record(self, example: SpanExample, said: str) -> ItemRecord:
+    def _record(self, example: SpanExample, said: str, best: str) -> ItemRecord:
+        """Scores of what is said, and of the best span, which may not have been good enough to be said."""
         from llmkit.evaluation.metrics.text import exact_match, token_f1
         from llmkit.evaluation.result import ItemRecord, Score
 
@@ -293,11 +283,13 @@ class SpanReading(Task):
             scores={
                 "f1": Score(value=f1),
                 "exact_match": Score(value=exact),
+                "located_f1": Score(value=token_f1(best, gold) * able, weight=able),
+                "located_exact_match": Score(value=exact_match(best, gold) * able, weight=able),
                 "answerable_f1": Score(value=f1 * able, weight=able),
                 "answerable_exact_match": Score(value=exact * able, weight=able),
                 "no_answer_accuracy": Score(value=(1 - able) * (said == ""), weight=1 - able),
             },
-            detail={"gold": [answer.text for answer in example.answers], "said": said},
+            detail={"gold": [answer.text for answer in example.answers], "said": said, "best": best},
         )
 
 
