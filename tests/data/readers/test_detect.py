@@ -38,7 +38,7 @@ def detected(path: Path, content: str | bytes, fields: tuple[str, ...] | None = 
         ("paper.txt", "%PDF-1.7 ...", "pdf"),
         ("paper.pdf", "a line of a printer\n%PDF-1.7 ...", "pdf"),
         ("crawl", "WARC/1.0\r\n", "warc"),
-        ("packed.txt", gzip.compress(b"x"), "gzip"),
+        ("packed.txt", gzip.compress(b"x", mtime=0), "gzip"),
         ("bz.txt", "BZhang wrote this", "text"),
         ("a.ipynb", "{}", "ipynb"),
         ("a.tsv", "a\tb", "csv"),
