@@ -22,7 +22,6 @@ from torch.optim import SGD, Adafactor, Optimizer
 from torch.utils.checkpoint import checkpoint
 
 from llmkit.errors import RunError, UnavailableError
-from llmkit.models.attention import short_attention
 from llmkit.train.checkpoint import Tensors, in_shards, tensors_of, whole
 
 _TOGETHER_SECONDS = 20
@@ -175,12 +174,7 @@ def _recompute(model: nn.Module, plugin: FullyShardedDataParallelPlugin) -> None
     plugin.set_auto_wrap_policy(model)
     is_layer = fsdp2_prepare_auto_wrap_policy(plugin, model)
     for layer in filter(is_layer, model.modules()) if is_layer else ():
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False, context_fn=_as_in_the_loss)
-
-
-def _as_in_the_loss() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Around a forward pass, which the loss has prepared, and around its repetition, which comes after the loss."""
-    return nullcontext(), short_attention()
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def _asked_for(variable: str) -> bool:

@@ -180,3 +180,12 @@ def test_training_leaves_the_models_cache_setting_as_it_was(small_model, windows
     list(train(model, windows, options(1), loss=watching))
     assert seen == [False]
     assert model.config.use_cache
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_activations_that_are_computed_again_give_the_same_steps(precision, small_model, windows):
+    kept, again = small_model("llama"), small_model("llama")
+    again.gradient_checkpointing_enable({"use_reentrant": False})
+    one, other = (list(train(model, windows, options(2, precision=precision))) for model in (kept, again))
+    assert [record.loss for record in one] == [record.loss for record in other]
+    assert [record.grad_norm for record in one] == [record.grad_norm for record in other]
