@@ -10,7 +10,7 @@ from llmkit.cli.app import main
     [
         (
             ["preprocess", "x", "--for", "chatt"],
-            "--for: must be one of text, chat, label, span, preference, not 'chatt'",
+            "--for: must be one of text, chat, label, span, preference, tag, not 'chatt'",
         ),
         (["preprocess", "x", "--for", "chatt"], "did you mean 'chat'?"),
         (["preprocess", "x", "--vocab-size", "many"], "--vocab-size: must be a whole number"),

@@ -46,7 +46,10 @@ def plain(chain: Any) -> Path:
     """The base as a folder from elsewhere, whose tokenizer knows no chat: no template, and no control tokens of one."""
     folder = chain.folder / "plain"
     shutil.copytree(
-        chain.ok("registry", "show", "base")["path"], folder, ignore=shutil.ignore_patterns("manifest.json")
+        chain.ok("registry", "show", "base")["path"],
+        folder,
+        ignore=shutil.ignore_patterns("manifest.json"),
+        dirs_exist_ok=True,  # a worker may come back to this module
     )
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.chat_template = None

@@ -85,7 +85,8 @@ def test_a_question_of_more_than_half_a_window_is_refused_dropped_or_cut():
     assert (dropped.items, dropped.dropped, len(dropped.windows)) == ([1], 1, 1)
     cut = features([long, fine], BERT, limit=32, policy="truncate")
     assert (cut.items, cut.truncated) == ([0, 1], 1)
-    assert len(cut.windows[0]) == 1 + 16 + 1 + 3 + 1
+    context = len(BERT("the red fox", add_special_tokens=False)["input_ids"])
+    assert len(cut.windows[0]) == 1 + 16 + 1 + context + 1
     with pytest.raises(DataError, match="no example is left"):
         features([long], BERT, limit=32, policy="drop")
 
