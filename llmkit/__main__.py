@@ -10,8 +10,8 @@ def main() -> None:
     """Run the command line and leave with its exit code."""
     # Set before anything imports the libraries that read them: no telemetry, no fork warnings, no stray bars.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Threads that wait spin for a moment and then sleep. Spinning on, as GNU's OpenMP does by itself, cost training on 2
-    # cores half its speed or more beside one other busy process; sleeping at once cost small models half of theirs.
+    # Threads that wait spin for a moment and then sleep. Spinning on, as GNU's OpenMP does by itself, cost training on
+    # 2 cores half its speed or more beside one other busy process; sleeping at once cost small models half of theirs.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
