@@ -233,7 +233,7 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
     """Follows the memory of every tensor that an operation makes, from its making to its end."""
 
     def __init__(self, model: nn.Module, given: Sequence[Tensor]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # torch has no types here
         self.phases: list[list[tuple[int, int]]] = [[(0, 0)], [], []]
         self.rest = self.highest = 0
         self._gradients = 0
@@ -245,7 +245,8 @@ class _Meter(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch has n
         for tensor in (*model.parameters(), *model.buffers(), *given):
             self._known[tensor.untyped_storage()] = True
         for parameter in trained:
-            parameter.register_post_accumulate_grad_hook(self._accumulated)  # type: ignore[no-untyped-call]
+            hooked: Any = parameter  # torch has no types for its hooks
+            hooked.register_post_accumulate_grad_hook(self._accumulated)
 
     def begin_backward(self) -> None:
         self._phase = 1

@@ -156,19 +156,13 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     task = _opened(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples
-    _say(training.counts, held_out.counts, reporter)
-    for note in task.notes:
-        reporter.warn(note)
-    for remark in task.remarks:
-        reporter.info(remark, style="dim")
+    _say(task, training, held_out, reporter)
     model = _prepared(cfg, job, task)
     # Before the loop, which may go on from a checkpoint: here the model is what it was before the very first step.
     model.to(resolve_device(cfg.device, World.current().local_rank))
     # A new head has learned nothing yet: what it says is a toss.
     before, said = task.baseline(model), {} if task.heads else {"base": task.answers(model)}
     options = _budget(cfg, len(training.samples))
-    if cfg.method == "qlora" and cfg.compile == "auto":
-        options = options.model_copy(update={"compile": "off"})  # nobody has compiled layers of four bits here
     checkpoints = job.work / CHECKPOINTS
     records = train(
         model, training.samples, options, loss=task.loss, validation=held_out.samples, directory=checkpoints
@@ -251,6 +245,8 @@ def _view(job: Job[FinetuneConfig], task: Task, training: Part, reporter: Report
 
 def _budget(cfg: FinetuneConfig, examples: int) -> FinetuneConfig:
     """The options with a number of steps: as given, or whole passes over the examples, to the very last one."""
+    if cfg.method == "qlora" and cfg.compile == "auto":
+        cfg = cfg.model_copy(update={"compile": "off"})  # nobody has compiled layers of four bits here
     if cfg.steps:
         return cfg
     samples = max(1, round(cfg.epochs * examples))
@@ -285,7 +281,9 @@ def _all_trainable(model: Any) -> Any:
     return model
 
 
-def _say(training: Mapping[str, int], held_out: Mapping[str, int], reporter: Reporter) -> None:
+def _say(task: Task, train_part: Part, held_out_part: Part, reporter: Reporter) -> None:
+    """What is trained on and held out, what was done about its length, and what the task has to tell."""
+    training, held_out = train_part.counts, held_out_part.counts
     said = (
         f"{training['examples']:,} examples to train on, {held_out['examples']:,} held out; "
         f"{training['tokens']:,} tokens"
@@ -299,6 +297,10 @@ def _say(training: Mapping[str, int], held_out: Mapping[str, int], reporter: Rep
                 reporter.warn(
                     f"{counts[what]:,} {name} examples are longer than {counts['limit']:,} tokens and were {what}"
                 )
+    for note in task.notes:
+        reporter.warn(note)
+    for remark in task.remarks:
+        reporter.info(remark, style="dim")
 
 
 def _kind(cfg: FinetuneConfig) -> Kind:
