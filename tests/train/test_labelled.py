@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from support.resuming import check_resumes
 from torch.nn import functional
 
 from llmkit.config.sections import TrainOptions
@@ -203,17 +204,10 @@ def test_values_that_can_be_told_are_learned(headed):
 
 
 def test_a_run_that_is_resumed_ends_with_the_same_bits(headed, tmp_path):
-    def run(directory, stop=None):
-        loaded = headed("llama", CLASSES)
-        samples = samples_of(loaded, texts(50), batch_size=8, shuffle=True)
-        records = train(loaded.model, samples, OPTIONS, loss=class_loss, directory=directory)
-        for record in records:
-            if record.step == stop:
-                records.close()
-                break
-        return {key: value.clone() for key, value in loaded.model.state_dict().items()}
-
-    whole = run(tmp_path / "a")
-    run(tmp_path / "b", stop=17)
-    resumed = run(tmp_path / "b")
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    samples = samples_of(headed("llama", CLASSES), texts(50), batch_size=8, shuffle=True)
+    check_resumes(
+        lambda: headed("llama", CLASSES).model,
+        lambda model, folder: train(model, samples, OPTIONS, loss=class_loss, directory=folder),
+        tmp_path,
+        until=17,
+    )

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.resuming import check_resumes
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError
@@ -83,15 +84,9 @@ def test_a_run_on_a_mixture_resumes_bit_for_bit(tokens, small_model, tmp_path):
         return Mixture(parts, [0.7, 0.3], seed=4)
 
     options = TrainOptions(steps=9, batch_size=5, micro_batch_size=2, checkpoint_every=2, device="cpu", lr=1e-2)
-    whole, first, second = (small_model() for _ in range(3))
-    losses = [record.loss for record in train(whole, mixture(), options)]
-    for record in train(first, mixture(), options, directory=tmp_path):
-        if record.step == 5:
-            break
-    rest = [record.loss for record in train(second, mixture(), options, directory=tmp_path)]
-    assert rest[1:] == losses[6:]
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], weight), name
+    check_resumes(
+        small_model, lambda model, folder: train(model, mixture(), options, directory=folder), tmp_path, until=5
+    )
 
 
 @pytest.mark.parametrize("weights", [[1.0], [1.0, 0.0], [1.0, -2.0], [1.0, 2.0, 3.0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.resuming import check_resumes
 
 from llmkit.config.sections import TrainOptions
 from llmkit.train.batches import Windows
@@ -114,12 +115,9 @@ def test_a_step_of_lora_plus_is_adamw_with_two_rates(small_model, tokens):
 def test_lora_plus_resumes_bit_for_bit(name, small_model, tokens, tmp_path):
     windows = Windows(tokens[:2000], NextToken(32), seed=0)
     options = TrainOptions(steps=6, batch_size=4, lr=0.01, optimizer=name, precision="fp32", checkpoint_every=3)
-    whole = with_adapter(small_model("llama"), 16.0)
-    list(train(whole, windows, options))
-    for stop in (3, 7):
-        resumed = with_adapter(small_model("llama"), 16.0)
-        for record in train(resumed, windows, options, directory=tmp_path):
-            if record.step == stop:
-                break
-    for mine, twin in zip(whole.parameters(), resumed.parameters(), strict=True):
-        assert torch.equal(mine, twin)
+    check_resumes(
+        lambda: with_adapter(small_model("llama"), 16.0),
+        lambda model, folder: train(model, windows, options, directory=folder),
+        tmp_path,
+        until=4,
+    )

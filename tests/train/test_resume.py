@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.resuming import check_resumes, losses_of
 
 from llmkit.config.sections import LoraOptions, TrainOptions
 from llmkit.errors import ConfigError, StorageError
@@ -32,38 +33,32 @@ def windows(tokens):
     return Windows(tokens[: 32 * 13 + 20], NextToken(32), seed=3)
 
 
+def records(model, windows, directory, **changed):
+    return train(model, windows, TrainOptions(**{**OPTIONS, **changed}), directory=directory)
+
+
 def run(model, windows, directory, *, until=None, **changed):
-    losses = {}
-    for record in train(model, windows, TrainOptions(**{**OPTIONS, **changed}), directory=directory):
-        if record.loss is not None:
-            losses[record.step] = record.loss
-        if record.step == until:
-            break
-    return losses
+    return losses_of(records(model, windows, directory, **changed), until)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("until", [1, 3, 6])
 def test_a_resumed_run_is_bit_identical(until, precision, small_model, windows, tmp_path):
-    whole, first, second = (small_model(**DROPOUT) for _ in range(3))
-    expected = run(whole, windows, None, precision=precision)
-    losses = run(first, windows, tmp_path, until=until, precision=precision)
-    torch.rand(7)  # what a caller draws in between must not matter
-    losses |= run(second, windows, tmp_path, precision=precision)
-    assert losses == expected
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], weight), name
+    check_resumes(
+        lambda: small_model(**DROPOUT),
+        lambda model, folder: records(model, windows, folder, precision=precision),
+        tmp_path,
+        until,
+    )
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adafactor", "muon"])
 def test_a_resumed_run_is_bit_identical_with_every_optimizer(optimizer, small_model, windows, tmp_path):
-    whole, first, second = (small_model(**DROPOUT) for _ in range(3))
-    expected = run(whole, windows, None, optimizer=optimizer)
-    losses = run(first, windows, tmp_path, until=3, optimizer=optimizer)
-    losses |= run(second, windows, tmp_path, optimizer=optimizer)
-    assert losses == expected
-    for name, weight in whole.state_dict().items():
-        assert torch.equal(second.state_dict()[name], weight), name
+    check_resumes(
+        lambda: small_model(**DROPOUT),
+        lambda model, folder: records(model, windows, folder, optimizer=optimizer),
+        tmp_path,
+    )
 
 
 def test_a_resumed_adapter_is_bit_identical_and_its_checkpoint_holds_only_the_adapter(small_model, windows, tmp_path):

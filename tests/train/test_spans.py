@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.reading import byte_tokenizer, tiny_config, toy_questions, toy_tokenizer
+from support.resuming import check_resumes
 from torch.nn import functional
 from transformers import BertForQuestionAnswering
 
@@ -182,20 +183,13 @@ def test_an_interrupted_run_ends_with_the_same_weights_to_the_bit(tmp_path):
     source = Spans(found, batch_size=8, seed=0, filler=0)
     options = TrainOptions(steps=12, batch_size=8, precision="fp32", compile="off", eval_every=5, device="cpu")
 
-    def run(folder, stop=None):
+    def made():
         torch.manual_seed(0)
-        model = BertForQuestionAnswering(tiny_config(BERT))
-        records = train(model, source, options, loss=span_loss, validation=source, directory=folder)
-        losses = {}
-        for record in records:
-            losses[record.step] = record.loss
-            if record.step == stop:
-                records.close()
-        return model, losses
+        return BertForQuestionAnswering(tiny_config(BERT))
 
-    whole, losses = run(tmp_path / "whole")
-    run(tmp_path / "parts", stop=7)
-    resumed, rest = run(tmp_path / "parts")
-    assert min(rest) == 7 and rest[12] == losses[12]
-    for name, weights in whole.state_dict().items():
-        assert torch.equal(weights, resumed.state_dict()[name]), name
+    check_resumes(
+        made,
+        lambda model, folder: train(model, source, options, loss=span_loss, validation=source, directory=folder),
+        tmp_path,
+        until=7,
+    )
