@@ -10,14 +10,12 @@ from typing import Any
 from llmkit.reporting.figures import share, size
 from llmkit.reporting.inert import inert
 from llmkit.reporting.markdown import (
-    block,
     front_matter,
     hub_licence,
     input_table,
-    option_list,
+    made_by,
     plain,
     table,
-    version_list,
 )
 
 _SIZES = (
@@ -158,12 +156,7 @@ def _origin(facts: CardFacts) -> str:
                 documents = sum(row.get("documents", 0) for row in rest)
                 shown.append((f"{len(rest)} more", documents, size(sum(row.get("bytes", 0) for row in rest))))
             parts.append(table((title, "documents", "text"), shown))
-    if facts.command:
-        parts.append(f"Made by:\n\n{block(facts.command)}")
-    if facts.options:
-        parts.append(option_list(facts.options))
-    if facts.packages:
-        parts.append(version_list(facts.packages))
+    parts += made_by(facts.command, facts.options, facts.packages)
     return "\n\n".join(parts) if len(parts) > 1 else ""
 
 

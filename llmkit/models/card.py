@@ -16,10 +16,9 @@ from llmkit.reporting.markdown import (
     front_matter,
     hub_licence,
     input_table,
-    option_list,
+    made_by,
     plain,
     table,
-    version_list,
 )
 
 _PIPELINES: Mapping[Objective, str] = {
@@ -273,10 +272,5 @@ def _origin(facts: ModelFacts) -> str:
     parts = ["## How it was made"]
     if facts.inputs:
         parts.append(input_table(facts.inputs))
-    if facts.command:
-        parts.append(f"Made by:\n\n{block(facts.command)}")
-    if facts.options:
-        parts.append(option_list(facts.options))
-    if facts.packages:
-        parts.append(version_list(facts.packages))
+    parts += made_by(facts.command, facts.options, facts.packages)
     return "\n\n".join(parts) if len(parts) > 1 else ""

@@ -80,6 +80,16 @@ def version_list(packages: Mapping[str, str]) -> str:
     return f"Versions: {', '.join(f'{plain(name)} {plain(version)}' for name, version in sorted(packages.items()))}."
 
 
+def made_by(command: str, options: Mapping[str, object], packages: Mapping[str, str]) -> list[str]:
+    """How something was made, as far as it is known: the command, the options that were given, the versions."""
+    parts = [f"Made by:\n\n{block(command)}"] if command else []
+    if options:
+        parts.append(option_list(options))
+    if packages:
+        parts.append(version_list(packages))
+    return parts
+
+
 def block(text: str) -> str:
     """Somebody's text, or a command, as an indented code block."""
     return "\n".join(f"    {line}" for line in inert(text).splitlines())
