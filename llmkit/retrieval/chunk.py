@@ -45,7 +45,7 @@ class ChunkSettings:
 class Chunk(NamedTuple):
     """A piece of a document: `document.text[span.start:span.end] == text`.
 
-    `line` and `page` are those of its first character; `heading` is the path to it, outermost first.
+    `line` and `page` are those of its first character in the source; `heading` is the path to it, outermost first.
     """
 
     document: str
@@ -117,7 +117,7 @@ def _headings(tiled: Sequence[Block], count: CountTokens, most: int) -> list[_He
 
 def _chunk(document: Document, heading: str, span: Span) -> Chunk:
     start, end = span
-    line, page = document.lines.line(start), document.page_at(start)
+    line, page = document.source_line(start), document.page_at(start)
     return Chunk(document.id, span, line, page, heading, document.text[start:end])
 
 

@@ -13,16 +13,17 @@ from llmkit.retrieval.lexical import TOKENIZER
 FILE = "index.sqlite"
 CHROMA = "chroma"
 LOCK = "writer.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 # A version is a view: a row is seen by the versions from `added` up to, not including, `removed`. Rows never change
-# otherwise, so what a version shows never does. Chunks live as long as their document.
+# otherwise, so what a version shows never does. Chunks live as long as their document. `documents.meta` is the
+# JSON object of `facts.facts_of`.
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (version INTEGER PRIMARY KEY, created TEXT NOT NULL, documents INTEGER NOT NULL,
     chunks INTEGER NOT NULL, info TEXT NOT NULL);
 CREATE TABLE documents (row INTEGER PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL, record TEXT NOT NULL,
-    media TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+    media TEXT NOT NULL, meta TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
     added INTEGER NOT NULL, removed INTEGER);
 CREATE UNIQUE INDEX live_documents ON documents (id) WHERE removed IS NULL;
 CREATE TABLE spaces (space INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
@@ -97,11 +98,16 @@ def _open_to_read(path: Path) -> sqlite3.Connection:
 
 def _check(db: sqlite3.Connection, path: Path) -> None:
     row = db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-    if row is None or int(row[0]) != SCHEMA_VERSION:
+    found = int(row[0]) if row else 0
+    if found != SCHEMA_VERSION:
+        older = found < SCHEMA_VERSION
         raise DataError(
-            f"an index of schema {row[0] if row else '?'}, and this llmkit reads {SCHEMA_VERSION}",
+            f"an index of schema {found or '?'}, made by {'an older' if older else 'a newer'} llmkit; "
+            f"this one reads {SCHEMA_VERSION}",
             where=str(path),
-            mend="use the llmkit that made it, or build it again under another --name",
+            mend="build it again under another --name: everything in it is made from your documents"
+            if older
+            else "use the llmkit that made it, or build it again under another --name",
         )
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from llmkit.retrieval.chunk import ChunkSettings, chunk_document
 from llmkit.retrieval.embed import Embedder
+from llmkit.retrieval.facts import facts_of
 from llmkit.retrieval.writer import NewDocument, Stamp, Writer
 from llmkit.text.document import Document
 
@@ -64,7 +65,7 @@ def sync(
             yield Step(1, 0)
             continue
         known = live.get(item.document.id)
-        if known and known.digest == item.document.digest:
+        if known and known.digest == item.document.digest and known.meta == facts_of(item.document):
             gone.discard(known.row)
             if known.stamp != item.stamp:
                 touched[known.row] = item.stamp

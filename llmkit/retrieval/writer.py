@@ -21,6 +21,7 @@ from llmkit.registry.disk import writing
 from llmkit.registry.locks import held
 from llmkit.retrieval.chunk import Chunk, ChunkSettings
 from llmkit.retrieval.embed import Embedder, Vectors, text_key
+from llmkit.retrieval.facts import facts_of
 from llmkit.retrieval.lexical import indexed_form
 from llmkit.retrieval.schema import LOCK, VISIBLE, connect, guarded, stored, transaction
 from llmkit.retrieval.store import VersionInfo, count_rows, versions
@@ -56,6 +57,7 @@ class Live(NamedTuple):
     digest: str
     source: str
     stamp: Stamp
+    meta: str
 
 
 @dataclass(frozen=True)
@@ -134,9 +136,10 @@ class Writer:
 
     def live(self) -> dict[str, Live]:
         """Every document of the newest state, by its id."""
-        sql = "SELECT id, row, digest, source, size, changed_ns FROM documents WHERE removed IS NULL"
+        sql = "SELECT id, row, digest, source, size, changed_ns, meta FROM documents WHERE removed IS NULL"
         with guarded(self.folder):
-            return {row[0]: Live(row[1], row[2], row[3], Stamp(row[4], row[5])) for row in self.db.execute(sql)}
+            rows = self.db.execute(sql)
+            return {row[0]: Live(row[1], row[2], row[3], Stamp(row[4], row[5]), row[6]) for row in rows}
 
     def without_vector(self, texts: Sequence[str]) -> list[str]:
         """Those of `texts` that were never embedded, each once."""
@@ -185,11 +188,11 @@ class Writer:
 
     def change(self) -> Change:
         """What the version being built shows against the one before it, whichever runs did the work."""
-        sql = f"SELECT d.id, d.digest FROM documents d WHERE {VISIBLE}"  # noqa: S608
+        sql = f"SELECT d.id, d.digest, d.meta FROM documents d WHERE {VISIBLE}"  # noqa: S608
         with guarded(self.folder):
-            before = dict(self.db.execute(sql, {"version": self.version - 1}).fetchall())
-            now = dict(self.db.execute(sql, {"version": self.version}).fetchall())
-        stayed = [before[document] == digest for document, digest in now.items() if document in before]
+            before = {row[0]: row[1:] for row in self.db.execute(sql, {"version": self.version - 1})}
+            now = {row[0]: row[1:] for row in self.db.execute(sql, {"version": self.version})}
+        stayed = [before[document] == content for document, content in now.items() if document in before]
         gone = sum(document not in now for document in before)
         return Change(len(now) - len(stayed), stayed.count(False), gone, stayed.count(True))
 
@@ -240,13 +243,14 @@ class Writer:
     def _add_document(self, new: NewDocument) -> int:
         document = new.document
         cursor = self.db.execute(
-            "INSERT INTO documents (id, source, record, media, digest, size, changed_ns, added) "
-            "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?, ?, ?, ?)",
+            "INSERT INTO documents (id, source, record, media, meta, digest, size, changed_ns, added) "
+            "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?, ?, ?)",
             (
                 document.id,
                 stored(document.source),
                 stored(document.record),
                 document.media,
+                stored(facts_of(document)),
                 document.digest,
                 new.stamp.size,
                 new.stamp.changed_ns,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from llmkit.retrieval.store import View
     from llmkit.retrieval.sync import Incoming, Unchanged
     from llmkit.retrieval.writer import Writer
+    from llmkit.text.document import Document
 
 NONE = "none"
 SAMPLE = 200
@@ -164,7 +166,20 @@ def _incoming(
                 if item.reason != "empty":  # nobody misses those; they are counted
                     reporter.warn(f"{item.source}: {item.detail}")
             else:
-                yield Incoming(item, stamp)
+                yield Incoming(_with_language(item), stamp)
+
+
+def _with_language(document: Document) -> Document:
+    """The document with its language among its facts: as its record says, else as its text tells; of code, none."""
+    from llmkit.data.media import is_code
+    from llmkit.data.steps.language import KNOWN_LANGUAGES, identify
+    from llmkit.retrieval.facts import LANGUAGE
+
+    if is_code(document.media):
+        return document
+    said = document.meta.get("language")
+    language = said if said in KNOWN_LANGUAGES else identify(document.text).language
+    return replace(document, meta={**document.meta, LANGUAGE: language})
 
 
 def _measured(cfg: IndexConfig, view: View, embedder: Embedder | None) -> dict[str, Any]:
