@@ -191,6 +191,30 @@ class DpoOptions(Config):
     beta: float = option(0.1, "With preference pairs: how strongly the model is held to the one it was.", gt=0)
 
 
+class RankingOptions(Config):
+    """How the passages that a search found are put in order before an answer is made of them."""
+
+    rerank: str | None = option(
+        None, "Cross-encoder that reads each passage with the question: of the registry, a folder or the Hub."
+    )
+    rerank_top: int = option(20, "Passages that the cross-encoder reads.", ge=2, le=100)
+    diversity: float = option(
+        0.0,
+        "0: the best passages, however alike; towards 1: rather ones that differ (maximal marginal relevance).",
+        ge=0,
+        le=1,
+    )
+
+
+class RecordOptions(Config):
+    """What is kept of a question, on this machine only."""
+
+    log: bool = option(True, "Record the question and its answer on this machine (`llmkit questions`).", keyed=False)
+    scrub: bool = option(False, "Replace personal data and keys in what is recorded.", keyed=False)
+    keep_days: int = option(90, "Days after which a recorded question is deleted; 0: never.", ge=0, keyed=False)
+    keep_questions: int = option(10_000, "Latest questions that are kept; 0: all.", ge=0, keyed=False)
+
+
 class WordingOptions(Config):
     """How conversations and texts are written for a model, and what of them is learned."""
 
