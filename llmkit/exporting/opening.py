@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
-from llmkit.models.encoders import is_sentence_encoder, load_encoder, save_sentence_files
+from llmkit.models.encoders import load_encoder, save_sentence_files
 from llmkit.models.families import Objective
 from llmkit.models.load import TASK_FILE, LoadedModel, load_model, read_config
+from llmkit.models.sentence_files import is_sentence_encoder
 from llmkit.models.task_models import HEAD_CLASSES, Head, HeadKind, head_of, task_facts, with_head
 from llmkit.registry.disk import write_whole
 

@@ -10,7 +10,8 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from llmkit.errors import DataError
-from llmkit.models.encoders import is_sentence_encoder, load_encoder, pooled, save_sentence_files
+from llmkit.models.encoders import load_encoder, pooled, save_sentence_files
+from llmkit.models.sentence_files import is_sentence_encoder
 
 TEXTS = ["def f(x):", "return x + 1", "x"]
 

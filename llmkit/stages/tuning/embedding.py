@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from llmkit.data.schemas import ExampleSchema
     from llmkit.evaluation.result import ItemRecord
-    from llmkit.models.encoders import Role
+    from llmkit.models.sentence_files import Role
     from llmkit.train.contrastive import Anchored
     from llmkit.train.samples import Batch, IntArray
 

@@ -122,7 +122,7 @@ def open_task(given: Given) -> Task:
 
 def _for_these(given: Given) -> str:
     """What the data and the model are for, where nobody says: an encoder of sentences is tuned as one."""
-    from llmkit.models.encoders import is_sentence_encoder
+    from llmkit.models.sentence_files import is_sentence_encoder
     from llmkit.models.load import objective_of, read_config
 
     folder, name = given.paths["model"], AUTO[given.dataset.schema]  # type: ignore[index]  # no texts here
