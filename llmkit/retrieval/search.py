@@ -33,12 +33,14 @@ class Nearest(Protocol):
 
 class Hit(NamedTuple):
     """A chunk found. `score` ranks (0 to 1 in hybrid mode); `bm25` is 0 where no word matched, `cosine` None without
-    vectors."""
+    vectors. `by_words` and `by_meaning` are the two parts that the score is the sum of."""
 
     chunk: StoredChunk
     score: float
     bm25: float
     cosine: float | None
+    by_words: float = 0.0
+    by_meaning: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Searcher:
             vector = self.embedder.encode([question], role="query")[0]
             cosines = self._cosines(vector, wanted, list(bm25))
         if not cosines:
-            return {row: _Scores(score, score, None) for row, score in bm25.items()}
+            return {row: _Scores(score, score, None, score) for row, score in bm25.items()}
         weight = self.fusion.bm25_weight(question) if mode == "hybrid" else 0.0
         return _fused(bm25, cosines, weight)
 
@@ -142,6 +144,8 @@ class _Scores(NamedTuple):
     score: float
     bm25: float
     cosine: float | None
+    by_words: float = 0.0
+    by_meaning: float = 0.0
 
 
 def _fused(bm25: Mapping[int, float], cosines: Mapping[int, float], weight: float) -> dict[int, _Scores]:
@@ -153,8 +157,9 @@ def _fused(bm25: Mapping[int, float], cosines: Mapping[int, float], weight: floa
     fused = {}
     for row, cosine in cosines.items():
         lexical = bm25.get(row, 0.0)
-        score = weight * lexical / top + (1 - weight) * (cosine - low) / width
-        fused[row] = _Scores(score, lexical, cosine)
+        by_words, by_meaning = weight * lexical / top, (1 - weight) * (cosine - low) / width
+        fused[row] = _Scores(by_words + by_meaning, lexical, cosine, by_words, by_meaning)
     for row, lexical in bm25.items():
-        fused.setdefault(row, _Scores(weight * lexical / top, lexical, None))
+        by_words = weight * lexical / top
+        fused.setdefault(row, _Scores(by_words, lexical, None, by_words))
     return fused
