@@ -142,6 +142,18 @@ class View:
                     return {row: score for row, score in scored.items() if row in seen}
                 fetch *= 4
 
+    def word_scores(self, words: Sequence[str], rows: Sequence[int]) -> dict[int, dict[str, float]]:
+        """What each word adds to the BM25 of each row, as `lexical` sums it; words that a row lacks are left out."""
+        found: dict[int, dict[str, float]] = {row: {} for row in rows}
+        sql = "SELECT rowid, -bm25(words, ?, 1.0) FROM words WHERE words MATCH ? AND rowid IN ({})"
+        with guarded(self.folder):
+            for word in words:
+                for marks, part in _in_parts(rows):
+                    query = (HEADING_WEIGHT, match_query([word]), *part)
+                    for row, score in self._db.execute(sql.format(marks), query):
+                        found[row][word] = score
+        return found
+
     @cached_property
     def vectors(self) -> tuple[Rows, Vectors]:
         """Chunk rows [n] and their vectors, float32 [n, d]; n is 0 for an index without an encoder."""
