@@ -14,15 +14,22 @@ from urllib.parse import urlsplit
 import httpx
 
 from llmkit.errors import DataError, NotFoundError, RunError, UnavailableError, UsageError, closest
+from llmkit.generation import wire
 from llmkit.generation.prompts import Message
-from llmkit.generation.sampling import GREEDY, FinishReason, Generation, Sampling, TextStream
+from llmkit.generation.sampling import GREEDY, Generation, Sampling, TextStream, TooLongError
 
 _Reply = TypeVar("_Reply")
 
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _LONGEST_PAUSE = 30.0
 """Seconds; a server that asks for a longer wait is not waited for any longer."""
-_FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "filtered"}
+ONLY_THOUGHT = "the model thought and said nothing: a larger --max-tokens gives it room to answer"
+_DONE: Mapping[str, Any] = {}
+"""Stands for the `[DONE]` of a stream."""
+
+
+class _ParameterError(Exception):
+    """The server does not take a parameter of the request."""
 
 
 class _RetryError(Exception):
@@ -43,6 +50,7 @@ class EndpointModel:
         api_key_env: the environment variable that holds the key. The key itself is neither stored nor shown.
         timeout: seconds to wait for the next byte; a connection is given five at most.
         retries: further attempts where the server is busy (429) or fails (5xx, a broken connection).
+        images: as data URLs; they go with the last message of the user, every time.
         sleep: how to pause between attempts.
     """
 
@@ -51,6 +59,7 @@ class EndpointModel:
     api_key_env: str = "OPENAI_API_KEY"
     timeout: float = 120.0
     retries: int = 4
+    images: tuple[str, ...] = field(default=(), repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,17 +85,22 @@ class EndpointModel:
             DataError: the server refuses the request (too long, a parameter it does not know).
             RunError: it kept failing, or its reply is not what the protocol says.
         """
-        reply = self._attempt(lambda: self._post(prompt, sampling))
-        try:
-            choice = reply["choices"][0]
-            text, reason = choice["message"]["content"] or "", choice.get("finish_reason")
-        except (LookupError, TypeError, AttributeError):
-            raise self._not_the_protocol() from None
-        return self._generation(text, reason, reply.get("usage"))
+        reply, notes = self._request(wire.body(self.model, prompt, sampling, images=self.images), self._post)
+        return self._whole(reply, notes)
 
     def stream(self, prompt: str | Sequence[Message], sampling: Sampling = GREEDY) -> TextStream:
         """As `generate`, piece by piece. Only an attempt that has not yielded any text is made again."""
         return TextStream(self._pieces(prompt, sampling))
+
+    @cached_property
+    def context(self) -> int | None:
+        """Tokens that the model reads, its answer included; None where the server does not say."""
+        rows = _rows(self._client, self.base_url)
+        return next((wire.context_of(row) for row in rows if row.get("id") == self.model), None)
+
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """At least the tokens of messages; only the server can count them."""
+        return wire.estimated_tokens(messages)
 
     @cached_property
     def _client(self) -> httpx.Client:
@@ -107,67 +121,89 @@ class EndpointModel:
     def _url(self, path: str) -> str:
         return f"{self.base_url.rstrip('/')}/{path}"
 
-    def _body(self, prompt: str | Sequence[Message], sampling: Sampling, *, stream: bool) -> dict[str, Any]:
-        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else [dict(m) for m in prompt]
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": messages,
-            "max_tokens": sampling.max_tokens,
-            "temperature": sampling.temperature,
-            "top_p": sampling.top_p,
-            "seed": sampling.seed,
-        }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if stream:
-            body |= {"stream": True, "stream_options": {"include_usage": True}}
-        return body
+    def _request(
+        self, body: dict[str, Any], send: Callable[[dict[str, Any]], _Reply]
+    ) -> tuple[_Reply, tuple[str, ...]]:
+        """The reply to a request, without the parameters that the server does not take; these in words."""
+        notes: list[str] = []
+        while True:
+            sent = body
+            try:
+                return self._attempt(lambda: send(sent)), tuple(notes)  # noqa: B023  # called before `sent` changes
+            except _ParameterError as refused:
+                name = str(refused)
+                body = wire.without(body, name)
+                if not wire.INSTEAD[name] and name != "stream_options":
+                    notes.append(f"the server takes no {name.replace('_', '-')}")
 
-    def _post(self, prompt: str | Sequence[Message], sampling: Sampling) -> dict[str, Any]:
-        response = self._client.post(self._url("chat/completions"), json=self._body(prompt, sampling, stream=False))
-        self._check(response)
-        try:
-            reply = response.json()
-        except ValueError:
-            raise self._not_the_protocol() from None
+    def _post(self, body: dict[str, Any]) -> dict[str, Any]:
+        response = self._client.post(self._url("chat/completions"), json=body)
+        self._check(response, body)
+        reply = _json(response)
         if not isinstance(reply, dict):
             raise self._not_the_protocol()
         return reply
 
+    def _whole(self, reply: Mapping[str, Any], notes: Sequence[str]) -> Generation:
+        try:
+            choice = wire.choice(reply)
+        except (LookupError, TypeError, AttributeError):
+            choice = None
+        if choice is None:
+            raise self._not_the_protocol()
+        silent = choice.thought and not choice.text
+        return wire.generation(
+            choice.text, choice.reason, reply.get("usage"), [*notes, *([ONLY_THOUGHT] if silent else [])]
+        )
+
     def _pieces(self, prompt: str | Sequence[Message], sampling: Sampling) -> Generator[str, None, Generation]:
-        response = self._attempt(lambda: self._open(prompt, sampling))
+        body = wire.body(self.model, prompt, sampling, images=self.images, stream=True)
+        response, notes = self._request(body, self._open)
+        if response.headers.get("content-type", "").startswith("application/json"):
+            # It knows no streams and has answered at once.
+            reply = _json(response)
+            whole = self._whole(reply if isinstance(reply, dict) else {}, notes)
+            yield whole.text
+            return whole
         said: list[str] = []
         reason: str | None = None
         usage: object = None
+        thought = done = False
         try:
             for event in self._events(response):
+                done = done or event is _DONE
                 usage = event.get("usage") or usage
-                for choice in event.get("choices") or ():
-                    reason = choice.get("finish_reason") or reason
-                    piece = (choice.get("delta") or {}).get("content")
-                    if piece:
-                        said.append(piece)
-                        yield piece
+                choice = wire.choice(event, "delta")
+                if choice is None:
+                    continue
+                reason = choice.reason or reason
+                thought = thought or choice.thought
+                if choice.text:
+                    said.append(choice.text)
+                    yield choice.text
         except httpx.TransportError as error:
             raise RunError(
                 f"the connection broke in the middle of an answer ({type(error).__name__})",
                 where=self.base_url,
                 mend="ask again",
             ) from None
+        except (LookupError, TypeError, AttributeError):
+            raise self._not_the_protocol() from None
         finally:
             response.close()
-        if reason is None:
+        if reason is None and not done:
+            # Some servers give no reason and some no [DONE]; where both are missing something was cut off.
             raise RunError("the answer ends without an end", where=self.base_url, mend="ask again")
-        return self._generation("".join(said), reason, usage)
+        silent = thought and not said
+        return wire.generation("".join(said), reason, usage, [*notes, *([ONLY_THOUGHT] if silent else [])])
 
-    def _open(self, prompt: str | Sequence[Message], sampling: Sampling) -> httpx.Response:
-        body = self._body(prompt, sampling, stream=True)
+    def _open(self, body: dict[str, Any]) -> httpx.Response:
         request = self._client.build_request("POST", self._url("chat/completions"), json=body)
         response = self._client.send(request, stream=True)
         try:
-            if response.is_error:
+            if response.is_error or response.headers.get("content-type", "").startswith("application/json"):
                 response.read()
-            self._check(response)
+            self._check(response, body)
         except BaseException:
             response.close()
             raise
@@ -175,11 +211,12 @@ class EndpointModel:
 
     def _events(self, response: httpx.Response) -> Iterator[Mapping[str, Any]]:
         """The server-sent events of a response, up to its `[DONE]`."""
-        for line in _lines(response):
+        for line in wire.lines(response):
             name, _, value = line.partition(b":")
             if name != b"data":
                 continue
             if value.strip() == b"[DONE]":
+                yield _DONE
                 return
             try:
                 event = json.loads(value)
@@ -187,8 +224,8 @@ class EndpointModel:
                 raise self._not_the_protocol() from None
             if not isinstance(event, dict):
                 raise self._not_the_protocol()
-            if "error" in event:
-                raise RunError(f"the endpoint failed: {_reason(event)}", where=self.base_url, mend="ask again")
+            if event.get("error") or event.get("object") == "error":
+                raise RunError(f"the endpoint failed: {self._reason(event)}", where=self.base_url, mend="ask again")
             yield event
 
     def _attempt(self, call: Callable[[], _Reply]) -> _Reply:
@@ -225,13 +262,18 @@ class EndpointModel:
         except httpx.TransportError as error:
             raise _RetryError(type(error).__name__) from None
 
-    def _check(self, response: httpx.Response) -> None:
+    def _check(self, response: httpx.Response, body: Mapping[str, Any]) -> None:
         status = response.status_code
         if response.is_success:
             return
-        reason = _reason(_json(response))
+        reply = _json(response)
+        reason = self._reason(reply)
+        if status < 500 or wire.too_long(reply):
+            self._check_length(reply, reason, body)
         if status == 429 or status >= 500:
-            raise _RetryError(f"HTTP {status}{f': {reason}' if reason else ''}", _retry_after(response))
+            raise _RetryError(f"HTTP {status}{f': {reason}' if reason else ''}", wire.retry_after(response))
+        if status in (400, 422) and (name := wire.refused_parameter(reply, body)):
+            raise _ParameterError(name)
         if status in (401, 403):
             known = "is refused" if os.environ.get(self.api_key_env) else "is needed"
             raise UnavailableError(
@@ -246,6 +288,25 @@ class EndpointModel:
             where=self.base_url,
             mend="correct the request; a prompt that is too long needs fewer passages or a smaller max-tokens",
         )
+
+    def _check_length(self, reply: Any, reason: str, body: Mapping[str, Any]) -> None:
+        found = wire.too_long(reply)
+        if found is None:
+            return
+        error = TooLongError(
+            f"the prompt is too long for the model: {reason}",
+            where=self.base_url,
+            mend="give it less to read, or a smaller --max-tokens",
+        )
+        error.limit, error.asked = found
+        error.room = found.limit - int(body.get("max_tokens", 0)) if found.limit else None
+        raise error
+
+    def _reason(self, reply: Any) -> str:
+        """What the server says is wrong. Some repeat the key that they refuse."""
+        key = os.environ.get(self.api_key_env, "").strip()
+        said = wire.reason(reply)
+        return said.replace(key, "***") if key else said
 
     def _explain_not_found(self) -> None:
         known = _models(self._client, self.base_url)
@@ -262,15 +323,6 @@ class EndpointModel:
                 mend="it has " + ", ".join(known[:10]),
             )
 
-    def _generation(self, text: str, reason: str | None, usage: object) -> Generation:
-        counts = usage if isinstance(usage, Mapping) else {}
-        return Generation(
-            text=text,
-            tokens=int(counts.get("completion_tokens") or 0),
-            finish_reason=_FINISH.get(reason or "stop", "stop"),
-            prompt_tokens=int(counts.get("prompt_tokens") or 0),
-        )
-
     def _not_the_protocol(self) -> RunError:
         return RunError(
             "the reply is not an OpenAI chat completion", where=self.base_url, mend="check that the address ends in /v1"
@@ -286,41 +338,22 @@ def probe(base_url: str, *, timeout: float = 0.3) -> list[str]:
         return _models(client, base_url)
 
 
-def _lines(response: httpx.Response) -> Iterator[bytes]:
-    """Lines as the protocol has them. httpx also splits at U+2028 and the like, which models do write."""
-    rest = b""
-    for block in response.iter_bytes():
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    yield rest
-
-
 def _models(client: httpx.Client, base_url: str) -> list[str]:
+    return [str(row["id"]) for row in _rows(client, base_url) if "id" in row]
+
+
+def _rows(client: httpx.Client, base_url: str) -> list[dict[str, Any]]:
     try:
         response = client.get(f"{base_url.rstrip('/')}/models")
     except (httpx.HTTPError, httpx.InvalidURL):
         return []
     found = _json(response) if response.is_success else None
     rows = found.get("data") if isinstance(found, dict) else None
-    return [str(row["id"]) for row in rows or () if isinstance(row, dict) and "id" in row]
+    return [row for row in rows or () if isinstance(row, dict)]
 
 
 def _json(response: httpx.Response) -> Any:
     try:
         return response.json()
     except ValueError:
-        return None
-
-
-def _reason(reply: Any) -> str:
-    """What a server says is wrong, in the two shapes that are common; cut to a line."""
-    error = reply.get("error", reply.get("message", reply.get("detail"))) if isinstance(reply, dict) else None
-    text = error.get("message", "") if isinstance(error, dict) else error or ""
-    return " ".join(str(text).split())[:300]
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
         return None

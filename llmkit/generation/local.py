@@ -120,6 +120,10 @@ class LocalModel:
             return self.encode(plain_prompt(self._defused(messages)))
         return self._templated(self._render(messages, answer=False))
 
+    def prompt_tokens(self, messages: Sequence[Message]) -> int:
+        """Exactly the tokens that the model would read of messages."""
+        return len(self.encode_messages(messages))
+
     def encode_example(self, messages: Sequence[Message]) -> Encoded:
         """A conversation whose last message is the assistant's, cut into what is read and what is said.
 
@@ -257,8 +261,8 @@ def fit(ids: list[int], max_tokens: int, context: int, *, shared: bool) -> tuple
     Where prompt and answer share the context, the answer's part shrinks first, down to a quarter of the context; then
     the prompt loses its beginning. A seq2seq model reads its prompt apart from the answer.
     """
-    reserve = min(max_tokens, max(1, context // _MOST_RESERVED)) if shared else 0
-    kept = ids[-(context - reserve) :] if context > reserve else ids[-1:]
+    kept = ids[-max(1, room(context, max_tokens, shared=shared)) :]
+    reserve = context - room(context, max_tokens, shared=shared)
     notes = []
     if len(kept) < len(ids):
         cut = len(ids) - len(kept)
@@ -270,6 +274,11 @@ def fit(ids: list[int], max_tokens: int, context: int, *, shared: bool) -> tuple
     if budget < max_tokens:
         notes.append(f"at most {budget:,} tokens are generated, not {max_tokens:,}: the model reads {context:,} in all")
     return kept, budget, tuple(notes)
+
+
+def room(context: int, max_tokens: int, *, shared: bool) -> int:
+    """Tokens that a prompt may have; where the answer shares the context, at least a quarter of it is the answer's."""
+    return context - (min(max_tokens, max(1, context // _MOST_RESERVED)) if shared else 0)
 
 
 def choose(logits: torch.Tensor, sampling: Sampling, source: torch.Generator) -> int:

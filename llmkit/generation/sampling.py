@@ -7,10 +7,10 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from llmkit.errors import UsageError
+from llmkit.errors import DataError, UsageError
 
-FinishReason = Literal["stop", "length", "filtered"]
-"""It ended by itself or at a stop string; it ran out of tokens or of context; the endpoint withheld it."""
+FinishReason = Literal["stop", "length", "filtered", "interrupted"]
+"""It ended by itself or at a stop string; it ran out of tokens or of context; the endpoint withheld it; Ctrl-C."""
 
 _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
@@ -61,6 +61,20 @@ class Generation:
     finish_reason: FinishReason
     prompt_tokens: int = 0
     notes: tuple[str, ...] = ()
+
+
+class TooLongError(DataError):
+    """A server reads less than the prompt has.
+
+    Attributes:
+        limit: tokens it reads, its answer included, where it says so.
+        room: tokens of them for the prompt.
+        asked: tokens it counted in what it was sent, where it says so.
+    """
+
+    limit: int | None = None
+    room: int | None = None
+    asked: int | None = None
 
 
 class TextStream(Iterator[str]):
