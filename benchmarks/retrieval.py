@@ -28,7 +28,7 @@ from llmkit.retrieval.search import Mode, Searcher
 from llmkit.retrieval.store import View
 from llmkit.retrieval.sync import Incoming, sync
 from llmkit.retrieval.vectors import ChromaVectors
-from llmkit.retrieval.writer import UNKNOWN, open_writer
+from llmkit.retrieval.writer import open_writer
 from llmkit.text.document import Document
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -100,7 +100,7 @@ def _paragraphs(files: Sequence[Path], *, articles: slice = slice(None)) -> Benc
 def index(folder: Path, documents: Sequence[Document], embedder: Embedder) -> Searcher:
     settings = ChunkSettings()
     with open_writer(folder, embedder, settings) as writer:
-        for _ in sync(writer, (Incoming(document, UNKNOWN) for document in documents), embedder, settings):
+        for _ in sync(writer, (Incoming(document) for document in documents), embedder, settings):
             pass
         view = View(folder, writer.version, unfinished=True)
         fusion = measure_fusion(embedder, [chunk.embedded for chunk in view.sample(200, SEED)])

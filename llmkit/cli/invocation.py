@@ -119,6 +119,10 @@ def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> 
         return _print_trial(stage, resolved.config, registry, call)
     if call.dry_run:
         return _print_plan(stage, resolved.config, registry, plan(stage, resolved.config, registry, mode), call)
+    if (watching := stage.watch(resolved.config, registry)) is not None:
+        from llmkit.cli.following import follow
+
+        return follow(stage, resolved, registry, call, watching)
     reporter = make_reporter(quiet=call.quiet or call.json)
     result = execute(stage, resolved, registry, reporter, mode)
     print_result(stage, result, as_json=call.json, quiet=call.quiet)

@@ -13,19 +13,22 @@ from llmkit.retrieval.lexical import TOKENIZER
 FILE = "index.sqlite"
 CHROMA = "chroma"
 LOCK = "writer.lock"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # A version is a view: a row is seen by the versions from `added` up to, not including, `removed`. Rows never change
 # otherwise, so what a version shows never does. Chunks live as long as their document. `documents.meta` is the
-# JSON object of `facts.facts_of`.
+# JSON object of `facts.facts_of`; `documents.file` is what it was read from: for a member of an archive, the archive.
+# `files` says in which state each was read to its end, so that it need not be read again. It is of no version.
 TABLES = f"""
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (version INTEGER PRIMARY KEY, created TEXT NOT NULL, documents INTEGER NOT NULL,
     chunks INTEGER NOT NULL, info TEXT NOT NULL);
 CREATE TABLE documents (row INTEGER PRIMARY KEY, id TEXT NOT NULL, source TEXT NOT NULL, record TEXT NOT NULL,
-    media TEXT NOT NULL, meta TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
-    added INTEGER NOT NULL, removed INTEGER);
+    media TEXT NOT NULL, meta TEXT NOT NULL, digest TEXT NOT NULL, file TEXT NOT NULL, added INTEGER NOT NULL,
+    removed INTEGER);
 CREATE UNIQUE INDEX live_documents ON documents (id) WHERE removed IS NULL;
+CREATE TABLE files (file TEXT PRIMARY KEY, size INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+    read_as TEXT NOT NULL, drops TEXT NOT NULL);
 CREATE TABLE spaces (space INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL UNIQUE,
     dimension INTEGER NOT NULL);
 CREATE TABLE vectors (row INTEGER PRIMARY KEY AUTOINCREMENT, space INTEGER NOT NULL REFERENCES spaces,
@@ -36,6 +39,10 @@ CREATE TABLE chunks (row INTEGER PRIMARY KEY, document INTEGER NOT NULL REFERENC
 CREATE INDEX chunks_of_document ON chunks (document);
 CREATE INDEX chunks_of_vector ON chunks (vector);
 CREATE VIRTUAL TABLE words USING fts5 (heading, body, content='', tokenize='{TOKENIZER}');
+CREATE TABLE segments (segment INTEGER PRIMARY KEY AUTOINCREMENT, last INTEGER NOT NULL, rows BLOB NOT NULL,
+    lengths BLOB NOT NULL);
+CREATE TABLE postings (term TEXT NOT NULL, segment INTEGER NOT NULL REFERENCES segments, data BLOB NOT NULL,
+    PRIMARY KEY (term, segment)) WITHOUT ROWID;
 CREATE TABLE journal (vector INTEGER PRIMARY KEY, space INTEGER NOT NULL, op TEXT NOT NULL);
 """
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from llmkit.retrieval.chunk import ChunkSettings, chunk_document
 from llmkit.retrieval.embed import Embedder
 from llmkit.retrieval.facts import facts_of
-from llmkit.retrieval.writer import NewDocument, Stamp, Writer
+from llmkit.retrieval.writer import UNKNOWN, FileState, Live, NewDocument, Writer
 from llmkit.text.document import Document
 
 BATCH_CHUNKS = 1024
@@ -18,85 +18,128 @@ BATCH_DOCUMENTS = 256
 WORD_CHARACTERS = 6
 """Of English text with its white space, where no encoder says what a token is."""
 
+REPEATED = "repeated"
+"""Why a document is left out whose source and record are those of another."""
+
 
 class Incoming(NamedTuple):
-    """A document as just read, with its file's stamp from before the reading."""
+    """A document as just read, and the file it was read from: an archive, where it lies in one."""
 
     document: Document
-    stamp: Stamp
+    file: str = ""
+
+
+class FileRead(NamedTuple):
+    """All documents of a file have come. `state` is how it was before it was read."""
+
+    file: str
+    state: FileState
 
 
 class Unchanged(NamedTuple):
-    """A source whose stamp is still the stored one: it was not read."""
+    """A file in the state that the store knows: it was not read."""
 
-    source: str
+    file: str
+
+
+Item = Incoming | FileRead | Unchanged
 
 
 class Step(NamedTuple):
-    """Work done since the last step."""
+    """Work done since the last step; `repeated` are documents left out because they came before."""
 
-    documents: int
-    embedded: int
-
-
-def unchanged_sources(writer: Writer) -> dict[str, Stamp]:
-    """Stamps of the sources in the store; a source with the same stamp may be passed as `Unchanged`."""
-    return {live.source: live.stamp for live in writer.live().values()}
+    files: int = 0
+    documents: int = 0
+    embedded: int = 0
+    repeated: int = 0
 
 
 def sync(
-    writer: Writer, incoming: Iterable[Incoming | Unchanged], embedder: Embedder | None, settings: ChunkSettings
+    writer: Writer, incoming: Iterable[Item], embedder: Embedder | None, settings: ChunkSettings
 ) -> Iterator[Step]:
     """Takes in what is new or changed, and at the end retires what did not come; does not publish.
 
     Iterate it to its end: a step follows each batch that is safely stored.
     """
-    live = writer.live()
-    by_source: dict[str, list[int]] = {}
-    for stored in live.values():
-        by_source.setdefault(stored.source, []).append(stored.row)
-    gone = {stored.row for stored in live.values()}
-    touched: dict[int, Stamp] = {}
+    run = _Run(writer.live())
     batch: list[Incoming] = []
-    size = 0
+    size = repeated = 0
     for item in incoming:
         if isinstance(item, Unchanged):
-            gone.difference_update(by_source.get(item.source, ()))
-            yield Step(1, 0)
-            continue
-        known = live.get(item.document.id)
-        if known and known.digest == item.document.digest and known.meta == facts_of(item.document):
-            gone.discard(known.row)
-            if known.stamp != item.stamp:
-                touched[known.row] = item.stamp
-            yield Step(1, 0)
-            continue
-        if known:
-            gone.discard(known.row)
-        batch.append(item)
-        size += len(item.document.text)
-        if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_CHUNKS * 512:
-            yield from _store(writer, batch, embedder, settings)
-            batch, size = [], 0
+            run.keep(item.file)
+            yield Step(files=1)
+        elif isinstance(item, FileRead):
+            run.read(item, repeated)
+            yield Step(files=1, repeated=repeated)
+            repeated = 0
+        elif not run.takes(item.document):
+            repeated += 1
+        elif run.knows(item.document):
+            yield Step(documents=1)
+        else:
+            batch.append(item)
+            size += len(item.document.text)
+            if len(batch) >= BATCH_DOCUMENTS or size >= BATCH_CHUNKS * 512:
+                yield from _store(writer, batch, embedder, settings)
+                batch, size = [], 0
     if batch:
         yield from _store(writer, batch, embedder, settings)
-    writer.restamp(touched)
-    writer.retire(gone)
+    writer.finish(run.gone, run.states, run.kept)
+
+
+class _Run:
+    """What came so far, against what the store held before."""
+
+    def __init__(self, live: dict[str, Live]) -> None:
+        self._live = live
+        self._of_file: dict[str, list[str]] = {}
+        for document, stored in live.items():
+            self._of_file.setdefault(stored.file, []).append(document)
+        self._came: set[str] = set()
+        self.states: dict[str, FileState] = {}
+        self.kept: set[str] = set()
+
+    @property
+    def gone(self) -> list[int]:
+        """Rows of what did not come."""
+        return [stored.row for document, stored in self._live.items() if document not in self._came]
+
+    def keep(self, file: str) -> None:
+        self.kept.add(file)
+        self._came.update(self._of_file.get(file, ()))
+
+    def read(self, item: FileRead, repeated: int) -> None:
+        state = item.state
+        if repeated:
+            # What is left out because of another file must come in when that one goes: it is looked at every time.
+            state = FileState(UNKNOWN, state.read_as, {**state.drops, REPEATED: repeated})
+        self.states[item.file] = state
+
+    def takes(self, document: Document) -> bool:
+        """Whether it is the first of its id."""
+        new = document.id not in self._came
+        self._came.add(document.id)
+        return new
+
+    def knows(self, document: Document) -> bool:
+        """Whether it is stored as it is."""
+        known = self._live.get(document.id)
+        return known is not None and known.digest == document.digest and known.meta == facts_of(document)
 
 
 def _store(
     writer: Writer, batch: Sequence[Incoming], embedder: Embedder | None, settings: ChunkSettings
 ) -> Iterator[Step]:
     count = embedder.count_tokens if embedder else _count_by_length
-    cut = [NewDocument(doc, stamp, chunk_document(doc, count, settings)) for doc, stamp in batch]
+    cut = [NewDocument(doc, file, chunk_document(doc, count, settings)) for doc, file in batch]
     if embedder:
         texts = writer.without_vector([chunk.embedded for new in cut for chunk in new.chunks])
         for start in range(0, len(texts), BATCH_CHUNKS):
             part = texts[start : start + BATCH_CHUNKS]
             writer.add([], dict(zip(part, embedder.encode(part), strict=True)))
-            yield Step(0, len(part))
+            yield Step(embedded=len(part))
     writer.add(cut, {})
-    yield Step(len(cut), 0)
+    yield Step(documents=len(cut))
 
 
 def _count_by_length(texts: Sequence[str]) -> list[int]:

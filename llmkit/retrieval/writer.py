@@ -19,6 +19,7 @@ from llmkit.errors import DataError
 from llmkit.registry.digests import RACY_NS
 from llmkit.registry.disk import writing
 from llmkit.registry.locks import held
+from llmkit.retrieval import postings
 from llmkit.retrieval.chunk import Chunk, ChunkSettings
 from llmkit.retrieval.embed import Embedder, Vectors, text_key
 from llmkit.retrieval.facts import facts_of
@@ -50,13 +51,25 @@ UNKNOWN = Stamp(-1, -1)
 """No file has it: what carries it is read again."""
 
 
+class FileState(NamedTuple):
+    """How a file was when it was read to its end; `read_as` digests what else decides what is read of it."""
+
+    stamp: Stamp
+    read_as: str = ""
+    drops: Mapping[str, int] = {}
+    """What of it could not be used, by reason."""
+
+    def same_as(self, other: FileState) -> bool:
+        """Whether reading it again would give the same."""
+        return self.stamp != UNKNOWN and (self.stamp, self.read_as) == (other.stamp, other.read_as)
+
+
 class Live(NamedTuple):
     """What the newest state of the store knows of a document."""
 
     row: int
     digest: str
-    source: str
-    stamp: Stamp
+    file: str
     meta: str
 
 
@@ -78,7 +91,7 @@ class Change:
 
 class NewDocument(NamedTuple):
     document: Document
-    stamp: Stamp
+    file: str
     chunks: Sequence[Chunk]
 
 
@@ -133,13 +146,20 @@ class Writer:
             self.space = _space(db, embedder)
             if rebuild:
                 db.execute("UPDATE documents SET removed = ? WHERE removed IS NULL", (self.version,))
+                db.execute("DELETE FROM files")
 
     def live(self) -> dict[str, Live]:
         """Every document of the newest state, by its id."""
-        sql = "SELECT id, row, digest, source, size, changed_ns, meta FROM documents WHERE removed IS NULL"
+        sql = "SELECT id, row, digest, file, meta FROM documents WHERE removed IS NULL"
         with guarded(self.folder):
-            rows = self.db.execute(sql)
-            return {row[0]: Live(row[1], row[2], row[3], Stamp(row[4], row[5]), row[6]) for row in rows}
+            return {document: Live(*rest) for document, *rest in self.db.execute(sql)}
+
+    def files(self) -> dict[str, FileState]:
+        """The files that were read to their end, as they were then."""
+        sql = "SELECT file, size, changed_ns, read_as, drops FROM files"
+        with guarded(self.folder):
+            rows = self.db.execute(sql).fetchall()
+        return {file: FileState(Stamp(size, ns), read_as, json.loads(drops)) for file, size, ns, read_as, drops in rows}
 
     def without_vector(self, texts: Sequence[str]) -> list[str]:
         """Those of `texts` that were never embedded, each once."""
@@ -165,16 +185,25 @@ class Writer:
                 )
                 self._add_chunks(self._add_document(new), new.chunks)
 
-    def restamp(self, stamps: Mapping[int, Stamp]) -> None:
-        """Unchanged documents (by row) whose file was touched."""
-        with transaction(self.db, self.folder):
-            rows = ((stamp.size, stamp.changed_ns, row) for row, stamp in stamps.items())
-            self.db.executemany("UPDATE documents SET size = ?, changed_ns = ? WHERE row = ?", rows)
+    def finish(self, gone: Collection[int], states: Mapping[str, FileState], kept: Collection[str]) -> None:
+        """Everything has come: documents (by row) that are gone go out, and the files are remembered as read.
 
-    def retire(self, rows: Collection[int]) -> None:
-        """Documents (by row) that are gone."""
+        Both in one transaction: a file that counts as read has nothing in the store that it no longer holds.
+
+        Args:
+            states: the files that were read.
+            kept: those that were not, because nothing had changed. All others are forgotten.
+        """
         with transaction(self.db, self.folder):
-            self.db.executemany("UPDATE documents SET removed = ? WHERE row = ?", ((self.version, n) for n in rows))
+            self.db.executemany("UPDATE documents SET removed = ? WHERE row = ?", ((self.version, n) for n in gone))
+            known = [file for (file,) in self.db.execute("SELECT file FROM files")]
+            lost = ((stored(file),) for file in known if file not in kept)
+            self.db.executemany("DELETE FROM files WHERE file = CAST(? AS TEXT)", lost)
+            rows = (
+                (stored(file), *state.stamp, state.read_as, json.dumps(dict(state.drops)))
+                for file, state in states.items()
+            )
+            self.db.executemany("INSERT OR REPLACE INTO files VALUES (CAST(? AS TEXT), ?, ?, ?, ?)", rows)
 
     def publish(self, info: Mapping[str, Any]) -> VersionInfo:
         """Makes the version visible. `info` is stored with it: JSON values."""
@@ -183,6 +212,7 @@ class Writer:
             created = datetime.now(UTC).isoformat(timespec="seconds")
             row = (self.version, created, documents, chunks, json.dumps(info, sort_keys=True, allow_nan=False))
             self.db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?)", row)
+            postings.extend(self.db)
         self.version += 1
         return VersionInfo(row[0], created, documents, chunks, info)
 
@@ -220,6 +250,7 @@ class Writer:
             self.db.execute("DELETE FROM vectors WHERE row IN (SELECT vector FROM journal WHERE op = 'remove')")
             marks = ",".join("?" * len(kept))
             self.db.execute(f"DELETE FROM versions WHERE version NOT IN ({marks})", kept)  # noqa: S608
+            postings.rebuild(self.db)
         return chunks
 
     def _forget(self, document: int) -> int:
@@ -243,8 +274,8 @@ class Writer:
     def _add_document(self, new: NewDocument) -> int:
         document = new.document
         cursor = self.db.execute(
-            "INSERT INTO documents (id, source, record, media, meta, digest, size, changed_ns, added) "
-            "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, ?, ?, ?)",
+            "INSERT INTO documents (id, source, record, media, meta, digest, file, added) "
+            "VALUES (?, CAST(? AS TEXT), CAST(? AS TEXT), ?, CAST(? AS TEXT), ?, CAST(? AS TEXT), ?)",
             (
                 document.id,
                 stored(document.source),
@@ -252,8 +283,7 @@ class Writer:
                 document.media,
                 stored(facts_of(document)),
                 document.digest,
-                new.stamp.size,
-                new.stamp.changed_ns,
+                stored(new.file),
                 self.version,
             ),
         )

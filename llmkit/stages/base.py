@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -98,7 +98,8 @@ class Made:
 class Outcome:
     """What `run` hands back. The last of `made` is the command's artifact, the others come along with it.
 
-    `payload` joins the JSON result, and is stored with the artifact so that a reused result says the same.
+    `payload` joins the JSON result, and is stored with the artifact so that a reused result says the same. `inputs` are
+    what it was made from, where that changed while the work was done.
     """
 
     made: Sequence[Made] = ()
@@ -106,6 +107,7 @@ class Outcome:
     payload: Mapping[str, Any] = field(default_factory=dict)
     resumed_from: int | None = None
     device: str | None = None
+    inputs: Inputs | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,19 @@ class Fetch(Protocol[C_contra]):
     def __call__(self, cfg: C_contra, registry: Registry, reporter: Reporter, *, offline: bool) -> Any: ...
 
 
+class Changes(Protocol):
+    """What tells that inputs may have changed."""
+
+    @property
+    def of(self) -> str:
+        """What is looked at, in words."""
+        ...
+
+    def wait(self, most: float | None = None) -> None:
+        """Returns when something changed since the last call and it has been quiet for a moment, or after `most` s."""
+        ...
+
+
 @dataclass(frozen=True)
 class Stage(Generic[C]):
     """One command.
@@ -135,6 +150,7 @@ class Stage(Generic[C]):
         show: the result's payload as blocks for people; the same for a fresh and for a reused result.
         kind: of the artifact it makes; `partners` come along under the name with a suffix.
         headline: the result in a few words, for an overview of many.
+        unchanged: a finished result's payload as it reads when nothing had to be done.
         gate: what a finished result fails, from its payload (eval's gates).
         deliver: writes what the options ask for outside the registry, for a reused result too.
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
@@ -145,6 +161,7 @@ class Stage(Generic[C]):
             publishes nothing, and leaves what it did for the run that makes the whole.
         trial: the work tried on a sample, for `--dry-run N`.
         forecast: what the work will take, for `--dry-run`: `(JSON-ready, blocks)`.
+        watch: where the options ask to be kept up to date, what tells of changes; else None.
     """
 
     name: str
@@ -156,6 +173,7 @@ class Stage(Generic[C]):
     default_name: Callable[[C, Inputs], str | None]
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
     headline: Callable[[Mapping[str, Any]], str]
+    unchanged: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda payload: payload
     gate: Callable[[Mapping[str, Any]], GateError | None] = lambda payload: None
     deliver: Callable[[C, Sequence[Artifact]], None] = lambda cfg, artifacts: None
     partners: Mapping[Kind, str] = field(default_factory=dict)
@@ -165,6 +183,7 @@ class Stage(Generic[C]):
     part: Callable[[C], str | None] = lambda cfg: None
     trial: Trial[C] | None = None
     forecast: Callable[[C, Inputs, Registry], tuple[Mapping[str, Any], Sequence[Block]]] | None = None
+    watch: Callable[[C, Registry], AbstractContextManager[Changes] | None] = lambda cfg, registry: None
     kind_of: Callable[[C], Kind] | None = None
     """The kind, where it depends on the options (a full fine-tuning makes a model, not an adapter)."""
 
@@ -210,7 +229,7 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode, reporter: Repo
     names = stage.names(cfg, name) if name is not None else {}
     for kind, each in names.items():
         registry.check_free(each, kind)
-    chosen = identity(cfg) if stage.renamable else {**identity(cfg), "name": name}
+    chosen = _identity(stage, cfg, name)
     key = reuse_key(stage.name, stage.version, chosen, inputs.digests())
     if name is None:
         return Plan("run", "makes no artifact", None, key, inputs)
@@ -221,6 +240,10 @@ def plan(stage: Stage[C], cfg: C, registry: Registry, mode: Mode, reporter: Repo
         return Plan("resume", "an interrupted run left a checkpoint", name, key, inputs)
     why = "forced" if found else _why(name, chosen, inputs, registry)
     return Plan("run", why, name, key, inputs)
+
+
+def _identity(stage: Stage[C], cfg: C, name: str | None) -> dict[str, Any]:
+    return identity(cfg) if stage.renamable else {**identity(cfg), "name": name}
 
 
 def execute(stage: Stage[C], resolved: Resolved[C], registry: Registry, reporter: Reporter, mode: Mode) -> Result:
@@ -256,13 +279,15 @@ def _reused(stage: Stage[C], cfg: C, planned: Plan, registry: Registry, started:
     if found is None:
         return None
     main = found[-1]
-    return Result(stage.name, found[::-1], True, None, main.manifest.metrics, (), _since(started), _recorded(main))
+    payload = stage.unchanged(_recorded(main))
+    return Result(stage.name, found[::-1], True, None, main.manifest.metrics, (), _since(started), payload)
 
 
 def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Result:
     published: list[Artifact] = []
     with _workspace(planned, run, stage.part(resolved.config)) as work:
         outcome = stage.run(resolved.config, planned.inputs, Context(run.registry, run.reporter, work))
+        planned = _as_it_was(stage, resolved.config, planned, outcome)
         for made in outcome.made if planned.name is not None else ():
             draft = _draft(stage, resolved, planned, run, (outcome, made))
             last = made is outcome.made[-1]
@@ -281,6 +306,17 @@ def _run(stage: Stage[C], resolved: Resolved[C], planned: Plan, run: Run) -> Res
         _since(run.started),
         outcome.payload,
     )
+
+
+def _as_it_was(stage: Stage[C], cfg: C, planned: Plan, outcome: Outcome) -> Plan:
+    """The plan as it would have been made of what the work found: nothing is recorded as made of what it was not."""
+    if outcome.inputs is None:
+        return planned
+    from llmkit.registry.digests import reuse_key
+
+    chosen = _identity(stage, cfg, planned.name)
+    key = reuse_key(stage.name, stage.version, chosen, outcome.inputs.digests())
+    return replace(planned, inputs=outcome.inputs, key=key)
 
 
 def find_inputs(stage: Stage[C], cfg: C, registry: Registry, reporter: Reporter | None) -> Inputs:

@@ -7,7 +7,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +15,13 @@ from llmkit.config.base import leaves
 from llmkit.errors import UsageError
 from llmkit.reporting.blocks import Block, Line
 from llmkit.stages.base import Context, Inputs, Outcome
-from llmkit.stages.sources import Fetched
+from llmkit.stages.sources import read_options
 
 if TYPE_CHECKING:
     from llmkit.data.corpus.pipeline import CorpusOptions, Engine
     from llmkit.data.corpus.prepare import PrepareOptions
     from llmkit.data.dataset import Dataset
-    from llmkit.data.sources.collect import Collected, SourceFile
+    from llmkit.data.sources.collect import Collected
     from llmkit.data.steps.decontamination.lookup import EvalGrams
     from llmkit.registry.artifact import Artifact
     from llmkit.stages.preprocess import PreprocessConfig
@@ -119,20 +119,6 @@ def _refuse_options_of_texts(cfg: PreprocessConfig) -> None:
         )
 
 
-def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:
-    """What was fetched, and datasets of the registry as sources beside it."""
-    files = {name: [dataset_file(artifact)] for name, artifact in datasets.items()}
-    return replace(fetched, files={**fetched.files, **files})
-
-
-def dataset_file(artifact: Artifact) -> SourceFile:
-    """A dataset of texts as something to read documents from."""
-    from llmkit.data.dataset import DOCUMENTS
-    from llmkit.data.sources.collect import SourceFile
-
-    return SourceFile(artifact.path, artifact.ref, (artifact.path / DOCUMENTS).stat().st_size, form="dataset")
-
-
 def prepare_part(cfg: PreprocessConfig, found: Inputs, ctx: Context, part: Part) -> Outcome:
     """Do this part's shards, and leave them for the run that puts the parts together."""
     from llmkit.data.corpus.pipeline import prepare_shards
@@ -228,14 +214,6 @@ def prepare_options(cfg: PreprocessConfig, found: Inputs) -> PrepareOptions:
         decontaminate=cfg.decontaminate,
         grams=_grams(cfg, found),
     )
-
-
-def read_options(cfg: PreprocessConfig) -> Any:
-    """How files are read, and what that may cost."""
-    from llmkit.data.readers.base import ParseLimits, ReadOptions
-
-    limits = ParseLimits(seconds=cfg.limits.seconds, memory_bytes=int(cfg.limits.memory * (1 << 30)))
-    return ReadOptions(text_field=cfg.text_field, id_field=cfg.id_field, limits=limits)
 
 
 def engine(cfg: PreprocessConfig) -> Engine:

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.config.base import option
-from llmkit.errors import ConfigError, DataError, UnavailableError
+from llmkit.errors import ConfigError, DataError, UnavailableError, UsageError
 from llmkit.registry.digests import DIGEST_AREA
 from llmkit.registry.values import digest_of
 from llmkit.reporting.blocks import Block, Line, Table
 from llmkit.reporting.reporter import Reporter
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage
+from llmkit.stages.documents import LeftOut, documents
 from llmkit.stages.knowledge import INDEX_FILE, MANIFEST_FILE
-from llmkit.stages.sources import FilesConfig, collect_files, name_from_inputs
+from llmkit.stages.models import require_schema
+from llmkit.stages.sources import (
+    Fetched,
+    SourcesConfig,
+    as_inputs,
+    collect_files,
+    content_digest,
+    fetch_inputs,
+    find_datasets,
+    name_from_inputs,
+    read_options,
+    with_datasets,
+)
 
 if TYPE_CHECKING:
     from llmkit.data.sources.collect import Collected
     from llmkit.registry.store import Registry
     from llmkit.retrieval.embed import Embedder
     from llmkit.retrieval.store import View
-    from llmkit.retrieval.sync import Incoming, Unchanged
+    from llmkit.retrieval.sync import Item, Step
     from llmkit.retrieval.writer import Writer
-    from llmkit.text.document import Document
+    from llmkit.stages.watching import FileChanges
 
 NONE = "none"
+MORE_ROUNDS = 2
+"""How often files that change while they are read are read again."""
 SAMPLE = 200
 """Chunks on which the encoder's knowledge of the language is measured."""
 
 
-class IndexConfig(FilesConfig):
+class IndexConfig(SourcesConfig):
     """Options of `llmkit index`."""
 
     embedder: str | None = option(
@@ -44,14 +61,29 @@ class IndexConfig(FilesConfig):
     )
     chunk_size: int = option(254, "Most tokens of a chunk, in the embedder's tokens.", ge=16)
     overlap: int = option(32, "Tokens that a chunk repeats of the one before it.", ge=0)
-    rebuild: bool = option(False, "Take every document as new: the way to another embedder or chunk size.", keyed=False)
+    rebuild: bool = option(False, "Take every document as new: the way to another embedder or chunks.", keyed=False)
+    watch: bool = option(
+        False, "Stay, and index again whenever a file changes, until Ctrl-C.", keyed=False, command_line_only=bool
+    )
 
 
-def inputs(cfg: IndexConfig, registry: Registry) -> Inputs:
-    """The files, and the encoder; where none can be had the index is of the words only."""
-    files = collect_files(cfg, registry)
+def inputs(cfg: IndexConfig, registry: Registry, fetched: Fetched | None = None) -> Inputs:
+    """Files and datasets of texts, and the encoder; where none can be had the index is of the words only."""
+    if cfg.watch and cfg.rebuild:
+        raise UsageError(
+            "--watch with --rebuild would take every document as new at each change",
+            mend="run it once with --rebuild, then with --watch",
+        )
+    datasets = find_datasets(cfg.inputs, registry)
+    for artifact in datasets.values():
+        require_schema(artifact, "text")
+    files = collect_files(cfg, registry, with_datasets(fetched or Fetched(), datasets))
+    return as_inputs(datasets).joined(Inputs(raw={"files": files, "embedder": _find_embedder(cfg, registry)}))
+
+
+def _find_embedder(cfg: IndexConfig, registry: Registry) -> Raw:
     if cfg.embedder == NONE:
-        return Inputs(raw={"files": files, "embedder": _no_encoder()})
+        return _no_encoder()
     from llmkit.retrieval.embed import find_encoder
 
     try:
@@ -59,8 +91,8 @@ def inputs(cfg: IndexConfig, registry: Registry) -> Inputs:
     except UnavailableError as error:
         if cfg.embedder is not None:
             raise
-        return Inputs(raw={"files": files, "embedder": _no_encoder(error)})
-    return Inputs(raw={"files": files, "embedder": Raw(found.name, found.digest, _lasting(cfg.embedder))})
+        return _no_encoder(error)
+    return Raw(found.name, found.digest, _lasting(cfg.embedder))
 
 
 def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
@@ -78,21 +110,16 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
         )
     settings = ChunkSettings(size=cfg.chunk_size, overlap=cfg.overlap, merge=min(64, cfg.chunk_size))
     collected: Collected = found.raw["files"].value
-    drops: Counter[str] = Counter()
+    left_out = LeftOut(ctx.reporter)
     with (
         ctx.registry.store(cfg.name or default_name(cfg, found)) as folder,
         open_writer(folder, embedder, settings, rebuild=cfg.rebuild) as writer,
     ):
-        incoming = _incoming(cfg, collected, writer, drops, ctx.reporter)
-        with ctx.reporter.progress("indexing", len(collected.files), unit="documents") as bar:
-            embedded = 0
-            for step in sync(writer, incoming, embedder, settings):
-                embedded += step.embedded
-                bar.advance(step.documents, embedded=embedded)
+        read = _in_step(cfg, found, ctx, left_out, (writer, lambda items: sync(writer, items, embedder, settings)))
         view = View(folder, writer.version, unfinished=True)
-        documents, chunks = view.counts
+        count, chunks = view.counts
         if not chunks:
-            raise _nothing(collected, drops)
+            raise _nothing(collected, left_out.counts)
         info = _measured(cfg, view, embedder)
         change = writer.change()
         version = writer.publish(info).version
@@ -105,11 +132,12 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
             "removed": change.removed,
             "same": change.unchanged,
         },
-        "documents": documents,
+        "documents": count,
         "chunks": chunks,
         "embedder": None if embedder is None else embedder.name,
         "skipped": dict(collected.skipped),
-        "drops": dict(drops),
+        "drops": dict(left_out.counts),
+        "examples": {str(reason): paths[0] for reason, paths in collected.examples.items()} | left_out.examples,
     }
     out = ctx.work / "index"
     encoder = found.raw["embedder"]
@@ -117,7 +145,45 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     if embedder is not None:
         opening["encoder"] = encoder.value
     _write(out, view, {**info, **opening}, payload)
-    return Outcome([Made("index", out)], {"documents": documents, "chunks": chunks}, payload)
+    return Outcome([Made("index", out)], {"documents": count, "chunks": chunks}, payload, inputs=read)
+
+
+def _in_step(
+    cfg: IndexConfig,
+    found: Inputs,
+    ctx: Context,
+    left_out: LeftOut,
+    target: tuple[Writer, Callable[[Iterable[Item]], Iterator[Step]]],
+) -> Inputs | None:
+    """Take the files in; and again what changed meanwhile, until the index holds what one moment held.
+
+    Args:
+        target: the writer, and what takes items into it.
+
+    Returns:
+        what was found in the end, where that is not what was found at first.
+    """
+    writer, taking_in = target
+    raw = found.raw["files"]
+    files = raw.value.files
+    before = raw.digest
+    for label in ("indexing", *["files changed meanwhile"] * MORE_ROUNDS):
+        left_out.again(raw.value.drops)
+        incoming = documents(files, read_options(cfg, all_fields=True), writer.files(), left_out)
+        with ctx.reporter.progress(label, len(files), unit="files") as bar:
+            done, embedded = 0, 0
+            for step in taking_in(incoming):
+                done, embedded = done + step.documents, embedded + step.embedded
+                left_out.repeated(step.repeated)
+                bar.advance(step.files, documents=done, embedded=embedded)
+        now = content_digest(raw.value, ctx.registry)
+        if now == before:
+            break
+        before = now
+    else:
+        ctx.reporter.warn("files kept changing while they were read; the next run reads them again")
+        before = digest_of([now, time.time_ns()])
+    return None if before == raw.digest else found.joined(Inputs(raw={"files": replace(raw, digest=before)}))
 
 
 def _no_encoder(error: UnavailableError | None = None) -> Raw:
@@ -142,44 +208,6 @@ def _lasting(ref: str | None) -> str | None:
 
 def _digest_memory(registry: Registry) -> Path | None:
     return registry.layout.cache / DIGEST_AREA if registry.home.is_dir() else None
-
-
-def _incoming(
-    cfg: IndexConfig, collected: Collected, writer: Writer, drops: Counter[str], reporter: Reporter
-) -> Iterator[Incoming | Unchanged]:
-    """Every document, read anew only where its file's stamp says that it may have changed."""
-    from llmkit.data.drops import Drop
-    from llmkit.data.readers.base import ReadOptions
-    from llmkit.data.readers.table import read_file
-    from llmkit.retrieval.sync import Incoming, Unchanged, unchanged_sources
-    from llmkit.retrieval.writer import UNKNOWN, Stamp
-
-    known = {} if cfg.rebuild else unchanged_sources(writer)
-    for file in collected.files:
-        source, stamp = str(file.path), Stamp.of(str(file.path))
-        if stamp != UNKNOWN and stamp == known.get(source):
-            yield Unchanged(source)
-            continue
-        for item in read_file(file.path, ReadOptions(cfg.text_field)):
-            if isinstance(item, Drop):
-                drops[item.reason] += 1
-                if item.reason != "empty":  # nobody misses those; they are counted
-                    reporter.warn(f"{item.source}: {item.detail}")
-            else:
-                yield Incoming(_with_language(item), stamp)
-
-
-def _with_language(document: Document) -> Document:
-    """The document with its language among its facts: as its record says, else as its text tells; of code, none."""
-    from llmkit.data.media import is_code
-    from llmkit.data.steps.language import KNOWN_LANGUAGES, identify
-    from llmkit.retrieval.facts import LANGUAGE
-
-    if is_code(document.media):
-        return document
-    said = document.meta.get("language")
-    language = said if said in KNOWN_LANGUAGES else identify(document.text).language
-    return replace(document, meta={**document.meta, LANGUAGE: language})
 
 
 def _measured(cfg: IndexConfig, view: View, embedder: Embedder | None) -> dict[str, Any]:
@@ -224,9 +252,19 @@ def _nothing(collected: Collected, drops: Counter[str]) -> DataError:
     )
 
 
+def watch(cfg: IndexConfig, registry: Registry) -> AbstractContextManager[FileChanges] | None:
+    """What tells of changed files, where that is asked for."""
+    if not cfg.watch:
+        return None
+    from llmkit.stages.watching import watched
+
+    return watched(cfg.inputs, [registry.home])
+
+
 def default_name(cfg: IndexConfig, found: Inputs) -> str:
-    """The first input's name, as an index."""
-    return f"{name_from_inputs(cfg)}-index"
+    """The dataset's name, or the first input's, as an index."""
+    name = found.artifacts["data"].name if "data" in found.artifacts else name_from_inputs(cfg)
+    return f"{name}-index"
 
 
 def show(payload: Mapping[str, Any]) -> Sequence[Block]:
@@ -235,12 +273,17 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     words = f"+{change['added']:,} ~{change['changed']:,} -{change['removed']:,} ={change['same']:,} documents"
     how = f"embedded by {payload['embedder']}" if payload["embedder"] else "words only, no vectors"
     blocks: list[Block] = [Line(f"{words}; {payload['chunks']:,} chunks, {how}")]
-    left = [
-        (reason.replace("_", " "), count) for part in ("skipped", "drops") for reason, count in payload[part].items()
-    ]
+    examples = payload["examples"]
+    counts = Counter(payload["skipped"]) + Counter(payload["drops"])
+    left = [(reason.replace("_", " "), count, examples.get(reason, "")) for reason, count in sorted(counts.items())]
     if left:
-        blocks.append(Table(("left out", "count"), left, "", frozenset({1})))
+        blocks.append(Table(("left out", "count", "for example"), left, "", frozenset({1})))
     return blocks
+
+
+def unchanged(payload: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same, when nothing had to be done: every document is as it was."""
+    return {**payload, "change": {"added": 0, "changed": 0, "removed": 0, "same": payload["documents"]}}
 
 
 def headline(payload: Mapping[str, Any]) -> str:
@@ -250,7 +293,7 @@ def headline(payload: Mapping[str, Any]) -> str:
 
 STAGE = Stage(
     name="index",
-    version=1,
+    version=2,
     kind="index",
     config=IndexConfig,
     inputs=inputs,
@@ -258,5 +301,8 @@ STAGE = Stage(
     default_name=default_name,
     show=show,
     headline=headline,
+    unchanged=unchanged,
+    fetch=fetch_inputs,
+    watch=watch,
     renamable=False,
 )

@@ -11,11 +11,9 @@ from llmkit.config.sections import (
     DecontaminateOptions,
     DedupOptions,
     LanguageOptions,
-    LimitOptions,
     PrivacyOptions,
     QualityOptions,
     SplitOptions,
-    WebOptions,
 )
 from llmkit.errors import UsageError
 from llmkit.registry.refs import RegistryRef, parse_input
@@ -24,39 +22,31 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, Trial
 from llmkit.stages.dataset_pages import write_pages
 from llmkit.stages.sources import (
     Fetched,
-    FilesConfig,
+    SourcesConfig,
     as_inputs,
     collect_files,
-    fetch,
+    fetch_inputs,
     find_datasets,
     name_from_inputs,
     named_files,
+    with_datasets,
 )
 
 if TYPE_CHECKING:
     from llmkit.registry.store import Registry
-    from llmkit.reporting.reporter import Reporter
 
 TRAIN, NONE = "train", "none"
 
 
-class PreprocessConfig(FilesConfig):
+class PreprocessConfig(SourcesConfig):
     """Options of `llmkit preprocess`."""
 
-    inputs: tuple[str, ...] = option(
-        ...,
-        "Files, folders, globs, archives, URLs, sitemaps, feeds, - (standard input), hf:ORG/NAME, a dataset, "
-        "or python:PACKAGE.",
-        argument="INPUT",
-        min_length=1,
-    )
     for_: Literal["text", "chat", "label", "span", "preference", "tag"] = option(
         "text", "What it is for: text to pretrain on, or examples to fine-tune on.", alias="for"
     )
     reader: Literal["auto", "docstrings"] = option(
         "auto", "auto: by each file's content; docstrings: from a dataset's Python functions to fine-tuning pairs."
     )
-    id_field: str | None = option(None, "Field that holds a record's id; else its line or row.")
     strict: bool = option(False, "Stop at the first document or row that cannot be used.")
     tokenizer: str = option(TRAIN, "train: one on the train split; none; or a tokenizer's reference.")
     algorithm: Literal["bpe", "wordpiece", "unigram", "characters"] = option(
@@ -71,8 +61,6 @@ class PreprocessConfig(FilesConfig):
     dedup: DedupOptions = DedupOptions()
     decontaminate: DecontaminateOptions = DecontaminateOptions()
     split: SplitOptions = SplitOptions()
-    web: WebOptions = WebOptions()
-    limits: LimitOptions = LimitOptions()
     workers: int = option(0, "Processes; 0: as many as cores.", ge=0, keyed=False)
     engine: Literal["local", "ray"] = option(
         "local", "Who does the work: our processes, or Ray (an extra).", keyed=False
@@ -80,11 +68,6 @@ class PreprocessConfig(FilesConfig):
     shard: str | None = option(
         None, "i/n: only the i-th of n parts, for the jobs of an array; merge: put the parts together.", keyed=False
     )
-
-
-def fetch_inputs(cfg: PreprocessConfig, registry: Registry, reporter: Reporter, *, offline: bool) -> Fetched:
-    """What is not on this machine, or comes from a pipe."""
-    return fetch(cfg.inputs, cfg.web, registry, reporter, offline=offline)
 
 
 def inputs(cfg: PreprocessConfig, registry: Registry, fetched: Fetched | None = None) -> Inputs:
@@ -102,7 +85,7 @@ def inputs(cfg: PreprocessConfig, registry: Registry, fetched: Fetched | None = 
     datasets = find_datasets(cfg.inputs, registry)
     for artifact in datasets.values():
         models.require_schema(artifact, "text")
-    files = collect_files(cfg, registry, corpus.with_datasets(fetched or Fetched(), datasets))
+    files = collect_files(cfg, registry, with_datasets(fetched or Fetched(), datasets))
     return found.joined(as_inputs(datasets)).joined(Inputs(raw={"files": files}))
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmkit.config.base import option
+from llmkit.config.sections import LimitOptions, WebOptions
 from llmkit.registry.refs import RegistryRef, parse_input, slug
 from llmkit.stages.base import Inputs, Raw, StageConfig
 
 if TYPE_CHECKING:
-    from llmkit.config.sections import WebOptions
     from llmkit.data.drops import Drop
-    from llmkit.data.sources.collect import SourceFile
+    from llmkit.data.readers.base import ReadOptions
+    from llmkit.data.sources.collect import Collected, SourceFile
     from llmkit.data.sources.web.crawl import WebCollected
     from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
@@ -25,12 +26,13 @@ if TYPE_CHECKING:
 STDIN = "-"
 
 
-class FilesConfig(StageConfig):
-    """Options of the commands that read files."""
+class SourcesConfig(StageConfig):
+    """Options of the commands that read documents."""
 
     inputs: tuple[str, ...] = option(
         ...,
-        "Files, folders, globs, or python:PACKAGE (python:stdlib) for installed source.",
+        "Files, folders, globs, archives, URLs, sitemaps, feeds, - (standard input), hf:ORG/NAME, a dataset, "
+        "or python:PACKAGE.",
         argument="INPUT",
         min_length=1,
     )
@@ -39,6 +41,9 @@ class FilesConfig(StageConfig):
     text_field: str | None = option(
         None, "Field that holds the text of a record (JSONL, CSV, ...); else the usual names."
     )
+    id_field: str | None = option(None, "Field that holds a record's id; else its line or row.")
+    web: WebOptions = WebOptions()
+    limits: LimitOptions = LimitOptions()
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,11 @@ class Fetched:
 
     files: Mapping[str, Sequence[SourceFile]] = field(default_factory=dict)
     drops: Sequence[Drop] = ()
+
+
+def fetch_inputs(cfg: SourcesConfig, registry: Registry, reporter: Reporter, *, offline: bool) -> Fetched:
+    """What is not on this machine, or comes from a pipe."""
+    return fetch(cfg.inputs, cfg.web, registry, reporter, offline=offline)
 
 
 def fetch(
@@ -95,7 +105,7 @@ def fetched_before(names: Sequence[str], web: WebOptions, registry: Registry) ->
     return replace(fetched, files={**fetched.files, STDIN: spooled(registry.layout.downloads / "stdin")})
 
 
-def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None = None) -> Raw:
+def collect_files(cfg: SourcesConfig, registry: Registry, fetched: Fetched | None = None) -> Raw:
     """The files that the options mean, with a digest of their names and contents; `value` is a `Collected`.
 
     Raises:
@@ -113,10 +123,22 @@ def collect_files(cfg: FilesConfig, registry: Registry, fetched: Fetched | None 
         found=fetched.files,
         drops=fetched.drops,
     )
+    return Raw(", ".join(cfg.inputs), content_digest(collected, registry), collected)
+
+
+def content_digest(collected: Collected, registry: Registry) -> str:
+    """Of the names and contents of files as they are now."""
     # A file that may not be read is left to its reader, which records it as dropped and goes on.
     paths = (file.path for file in collected.files if file.form == "file")
-    digest = registry.input_digest(path for path in paths if os.access(path, os.R_OK))
-    return Raw(", ".join(cfg.inputs), digest.digest, collected)
+    return registry.input_digest(path for path in paths if os.access(path, os.R_OK)).digest
+
+
+def read_options(cfg: SourcesConfig, *, all_fields: bool = False) -> ReadOptions:
+    """How files are read, and what that may cost."""
+    from llmkit.data.readers.base import ParseLimits, ReadOptions
+
+    limits = ParseLimits(seconds=cfg.limits.seconds, memory_bytes=int(cfg.limits.memory * (1 << 30)))
+    return ReadOptions(text_field=cfg.text_field, id_field=cfg.id_field, all_fields=all_fields, limits=limits)
 
 
 def named_files(names: Sequence[str], registry: Registry) -> Raw:
@@ -143,13 +165,27 @@ def find_datasets(names: Sequence[str], registry: Registry) -> Mapping[str, Arti
     return found
 
 
+def with_datasets(fetched: Fetched, datasets: Mapping[str, Artifact]) -> Fetched:
+    """What was fetched, and datasets of the registry as sources beside it."""
+    files = {name: [dataset_file(artifact)] for name, artifact in datasets.items()}
+    return replace(fetched, files={**fetched.files, **files})
+
+
+def dataset_file(artifact: Artifact) -> SourceFile:
+    """A dataset of texts as something to read documents from."""
+    from llmkit.data.dataset import DOCUMENTS
+    from llmkit.data.sources.collect import SourceFile
+
+    return SourceFile(artifact.path, artifact.ref, (artifact.path / DOCUMENTS).stat().st_size, form="dataset")
+
+
 def as_inputs(datasets: Mapping[str, Artifact]) -> Inputs:
     """Datasets under roles of their own: `data`, `data-2`, ..."""
     roles = ("data" if number == 1 else f"data-{number}" for number in range(1, len(datasets) + 1))
     return Inputs(dict(zip(roles, datasets.values(), strict=True)))
 
 
-def name_from_inputs(cfg: FilesConfig) -> str:
+def name_from_inputs(cfg: SourcesConfig) -> str:
     """A name from the first input: a folder's or file's own, a package's, a host's."""
     first = cfg.inputs[0]
     if first == STDIN:

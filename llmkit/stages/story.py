@@ -207,7 +207,7 @@ def _read_again(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, regis
     """The document as it is read now: if possible with the text it had, else with what is there under its id."""
     from llmkit.data.corpus.shards import Unit, read_unit
     from llmkit.data.drops import Drop
-    from llmkit.stages.corpus import read_options
+    from llmkit.stages.sources import read_options
 
     digest = ending.row.get("digest") if ending.row is not None else None
     other: Document | None = None
@@ -228,9 +228,8 @@ def _files(cfg: PreprocessConfig, artifact: Artifact, ending: Ending, registry: 
         LlmkitError: it is gone.
     """
     from llmkit.data.sources.collect import SourceFile
-    from llmkit.stages.corpus import dataset_file
     from llmkit.stages.preprocess import inputs
-    from llmkit.stages.sources import fetched_before
+    from llmkit.stages.sources import dataset_file, fetched_before
 
     datasets = [ref.ref for ref in artifact.manifest.inputs if re.fullmatch(r"data(-\d+)?", ref.role)]
     for ref in datasets:

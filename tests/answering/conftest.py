@@ -17,7 +17,7 @@ from llmkit.retrieval.language import Fusion, measure_fusion
 from llmkit.retrieval.search import Searcher
 from llmkit.retrieval.store import View
 from llmkit.retrieval.sync import Incoming, sync
-from llmkit.retrieval.writer import UNKNOWN, open_writer
+from llmkit.retrieval.writer import open_writer
 from llmkit.text.document import Document
 
 MODULES = ("hashlib", "bisect", "textwrap", "shlex", "glob", "fnmatch", "colorsys", "sched", "heapq", "keyword")
@@ -54,7 +54,7 @@ def make_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[[dict[str,
         documents = [read(str(folder / name), "") for name in files]
         embedder, settings = open_embedder(), ChunkSettings()
         with open_writer(folder / "index", embedder, settings) as writer:
-            for _ in sync(writer, [Incoming(document, UNKNOWN) for document in documents], embedder, settings):
+            for _ in sync(writer, [Incoming(document) for document in documents], embedder, settings):
                 pass
             writer.publish({})
         view = View(folder / "index")

@@ -12,7 +12,7 @@ import pytest
 from llmkit.retrieval.chunk import ChunkSettings
 from llmkit.retrieval.embed import Embedder, Role, Vectors, open_embedder
 from llmkit.retrieval.sync import Incoming, sync
-from llmkit.retrieval.writer import UNKNOWN, Change, open_writer
+from llmkit.retrieval.writer import Change, open_writer
 from llmkit.text.document import Document
 
 MODULES = (
@@ -72,7 +72,7 @@ def build(folder: Path, documents: Iterable[Document], embedder: Embedder | None
     """One run of an index over all its documents, published."""
     settings = ChunkSettings()
     with open_writer(folder, embedder, settings, rebuild=rebuild) as writer:
-        for _ in sync(writer, (Incoming(document, UNKNOWN) for document in documents), embedder, settings):
+        for _ in sync(writer, (Incoming(document) for document in documents), embedder, settings):
             pass
         change = writer.change()
         if change:

@@ -19,9 +19,9 @@ from llmkit.retrieval.chunk import ChunkSettings
 from llmkit.retrieval.embed import Embedder
 from llmkit.retrieval.schema import FILE, connect
 from llmkit.retrieval.store import View
-from llmkit.retrieval.sync import Incoming, Unchanged, sync, unchanged_sources
+from llmkit.retrieval.sync import FileRead, Incoming, Item, Step, Unchanged, sync
 from llmkit.retrieval.vectors import ChromaVectors
-from llmkit.retrieval.writer import UNKNOWN, Change, Stamp, open_writer
+from llmkit.retrieval.writer import UNKNOWN, Change, FileState, Stamp, open_writer
 from llmkit.text.document import Document
 
 from .conftest import Hashed, build
@@ -125,7 +125,7 @@ def _killed_at(folder: Path, point: int) -> bool:
 
             with open_writer(folder, Hashed(), ChunkSettings()) as writer:
                 writer.db.set_trace_callback(count)
-                list(sync(writer, [Incoming(d, UNKNOWN) for d in SECOND], Hashed(), ChunkSettings()))
+                list(sync(writer, [Incoming(d) for d in SECOND], Hashed(), ChunkSettings()))
                 writer.publish({"fusion": {}})
         finally:
             os._exit(0)
@@ -133,25 +133,52 @@ def _killed_at(folder: Path, point: int) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def test_a_source_with_its_old_stamp_is_not_read_again(tmp_path: Path, hashed: Hashed) -> None:
-    file = tmp_path / "note.txt"
-    file.write_text("A note.")
+def test_a_file_in_the_state_it_was_read_in_is_not_read_again(tmp_path: Path, hashed: Hashed) -> None:
+    file = tmp_path / "notes.jsonl"
+    file.write_text("Two notes.")
     os.utime(file, (1, 1))
     assert Stamp.of(str(file)) == UNKNOWN  # its change time is now: it may change again within the clock's tick
-    known = Stamp(7, 123)
-    index = tmp_path / "index"
-    with open_writer(index, hashed, ChunkSettings()) as writer:
-        list(sync(writer, [Incoming(Document(str(file), "A note."), known)], hashed, ChunkSettings()))
-        writer.publish({})
-    with open_writer(index, hashed, ChunkSettings()) as writer:
-        assert unchanged_sources(writer) == {str(file): known}
-        list(sync(writer, [Unchanged(str(file))], hashed, ChunkSettings()))
-        assert writer.change() == Change(unchanged=1)
-        touched = Incoming(Document(str(file), "A note."), Stamp(7, 124))
-        list(sync(writer, [touched], hashed, ChunkSettings()))
-        assert writer.change() == Change(unchanged=1) and unchanged_sources(writer) == {str(file): touched.stamp}
-        list(sync(writer, [], hashed, ChunkSettings()))
-        assert writer.change() == Change(removed=1)
+    name, state = str(file), FileState(Stamp(7, 123), "as lines", {"bad_json": 2})
+    assert state.same_as(FileState(Stamp(7, 123), "as lines")) and not FileState(UNKNOWN).same_as(FileState(UNKNOWN))
+    assert not state.same_as(FileState(Stamp(7, 124), "as lines"))
+    assert not state.same_as(FileState(Stamp(7, 123), "as a table"))
+    one, two = (Incoming(Document(name, f"Note {n}.", record=n), name) for n in "12")
+
+    def run(*items: Item) -> Change:
+        with open_writer(tmp_path / "index", hashed, ChunkSettings()) as writer:
+            list(sync(writer, items, hashed, ChunkSettings()))
+            change = writer.change()
+            writer.publish({})
+            files.append(writer.files())
+            return change
+
+    files: list[dict[str, FileState]] = []
+    assert run(one, two, FileRead(name, state)) == Change(added=2)
+    assert run(Unchanged(name)) == Change(unchanged=2)
+    touched = FileState(Stamp(7, 125))
+    assert run(one, FileRead(name, touched)) == Change(unchanged=1, removed=1)
+    assert run() == Change(removed=1)
+    assert files == [{name: state}, {name: state}, {name: touched}, {}]
+
+
+def test_of_two_documents_with_one_id_the_first_counts_and_the_file_of_the_other_is_looked_at_each_time(
+    tmp_path: Path, hashed: Hashed
+) -> None:
+    def run(*items: Item) -> list[Step]:
+        with open_writer(tmp_path, hashed, ChunkSettings()) as writer:
+            steps = list(sync(writer, items, hashed, ChunkSettings()))
+            writer.publish({})
+            return steps
+
+    first, second = (Incoming(Document("same", f"{word} text.", record="1"), word) for word in ("First", "Second"))
+    state = FileState(Stamp(1, 1))
+    steps = run(first, FileRead("First", state), second, FileRead("Second", state))
+    assert sum(step.repeated for step in steps) == 1 and View(tmp_path).counts == (1, 1)
+    with open_writer(tmp_path, hashed, ChunkSettings()) as writer:
+        assert writer.files() == {"First": state, "Second": FileState(UNKNOWN, "", {"repeated": 1})}
+    run(second, FileRead("Second", state))
+    (chunk,) = View(tmp_path).chunks(View(tmp_path).vectors[0].tolist()).values()
+    assert chunk.text == "Second text."
 
 
 def test_another_embedder_or_other_chunks_are_refused_until_a_rebuild(tmp_path: Path, hashed: Hashed) -> None:
@@ -251,7 +278,7 @@ def test_a_full_disk_is_an_error_that_says_so_and_loses_nothing(tmp_path: Path, 
     with open_writer(tmp_path, hashed, ChunkSettings()) as writer, pytest.raises(StorageError) as caught:
         pages = writer.db.execute("PRAGMA page_count").fetchone()[0]
         writer.db.execute(f"PRAGMA max_page_count = {pages}")
-        many = [Incoming(doc(f"n{n}", f"Text {n} " * 200), UNKNOWN) for n in range(100)]
+        many = [Incoming(doc(f"n{n}", f"Text {n} " * 200)) for n in range(100)]
         list(sync(writer, many, hashed, ChunkSettings()))
     assert "free space" in str(caught.value.mend)
     assert content(tmp_path) == before

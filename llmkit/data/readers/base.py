@@ -62,6 +62,7 @@ class ReadOptions:
     Attributes:
         text_field: the field of a record (JSON, JSONL, CSV, parquet) that holds its text; None means the usual names.
         id_field: the field of a record that names it (`Document.record`); None means its position in the file.
+        all_fields: keep every field of a record that is one value in the document's meta, not only the usual ones.
         limits: of one document's parser.
         archives: of what archives unpack to.
         sandbox: parse binary and fragile formats in a process of their own. Without it a bad file can hang or crash
@@ -70,6 +71,7 @@ class ReadOptions:
 
     text_field: str | None = None
     id_field: str | None = None
+    all_fields: bool = False
     limits: ParseLimits = field(default_factory=ParseLimits)
     archives: ArchiveLimits = field(default_factory=ArchiveLimits)
     sandbox: bool = True

@@ -79,11 +79,13 @@ def _document(path: Path, media: str, row: Row | BadRow, options: ReadOptions) -
             detail = f"row {record}: field '{options.id_field}' has no id (a text or a whole number)"
             return Drop(str(path), "read", "bad_id", detail, record)
         record = str(named)
-    return Document(str(path), text, media="text/plain", record=record, meta=_facts(row))
+    return Document(str(path), text, media="text/plain", record=record, meta=_facts(row, field, options))
 
 
-def _facts(row: Row) -> dict[str, object]:
-    meta = {name: row.fields[name] for name in _META_FIELDS if isinstance(row.fields.get(name), str | int)}
+def _facts(row: Row, text_field: str | None, options: ReadOptions) -> dict[str, object]:
+    names = [name for name in row.fields if name != text_field] if options.all_fields else _META_FIELDS
+    kinds = str | int | float if options.all_fields else str | int
+    meta = {name: row.fields[name] for name in names if isinstance(row.fields.get(name), kinds)}
     if "license" not in meta and isinstance(licence := row.fields.get(_LICENCE), str):
         meta["license"] = licence
     return meta
