@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalize
 from transformers import PreTrainedTokenizerFast
 
 from llmkit.data.segments import segments
+from llmkit.data.vocabulary import canonical_unigram, train_wordpiece
 from llmkit.errors import DataError, UsageError
 from llmkit.registry.disk import sync_tree, writing
 
@@ -37,7 +38,6 @@ Algorithm = Literal["bpe", "wordpiece", "unigram", "characters"]
 
 SMALLEST_VOCABULARY = len(RESERVED) + 256 + 1
 _LONGEST_WORD = 200
-_SMALLEST_ALPHABET = 100
 
 # Llama 3's pre-tokenisation (https://huggingface.co/meta-llama/Meta-Llama-3-8B, tokenizer.json), itself that of
 # OpenAI's cl100k_base: digits in threes, line ends apart from indentation. On Python source it makes 3% fewer tokens
@@ -97,9 +97,8 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
             f"a vocabulary of {vocab_size} cannot hold {len(RESERVED)} reserved tokens, 256 bytes and one merge",
             mend=f"ask for at least {SMALLEST_VOCABULARY}",
         )
-    core, trainer, reserved = _UNTRAINED[algorithm](vocab_size)
     pieces = _Counted(texts)
-    core.train_from_iterator(pieces, trainer)
+    core, reserved = _TRAINED[algorithm](pieces, vocab_size)
     if not pieces.count:
         raise DataError("there is no text to train a tokenizer on", mend="use a corpus whose train split has documents")
     tokenizer = PreTrainedTokenizerFast(
@@ -119,11 +118,11 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, algorithm: Algorithm 
     return TrainedTokenizer(tokenizer, size, size if algorithm == "characters" else vocab_size)
 
 
-_Untrained = tuple[Tokenizer, Any, tuple[str, ...]]
-"""A tokenizer, its trainer, and the special tokens, which come first."""
+_Made = tuple[Tokenizer, tuple[str, ...]]
+"""A trained tokenizer, and its special tokens, which come first."""
 
 
-def _bpe(vocab_size: int) -> _Untrained:
+def _bpe(texts: Iterable[str], vocab_size: int) -> _Made:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=_special(RESERVED),
@@ -131,45 +130,46 @@ def _bpe(vocab_size: int) -> _Untrained:
         min_frequency=2,
         show_progress=False,
     )
-    return _on_bytes(models.BPE()), trainer, RESERVED
+    core = _on_bytes(models.BPE())
+    core.train_from_iterator(texts, trainer)
+    return core, RESERVED
 
 
-def _unigram(vocab_size: int) -> _Untrained:
+def _unigram(texts: Iterable[str], vocab_size: int) -> _Made:
     trainer = trainers.UnigramTrainer(
         vocab_size=vocab_size,
         special_tokens=_special(RESERVED),
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    return _on_bytes(models.Unigram()), trainer, RESERVED
+    core = _on_bytes(models.Unigram())
+    core.train_from_iterator(texts, trainer)
+    canonical_unigram(core)
+    return core, RESERVED
 
 
-def _wordpiece(vocab_size: int) -> _Untrained:
+def _wordpiece(texts: Iterable[str], vocab_size: int) -> _Made:
     core = Tokenizer(models.WordPiece(unk_token=UNKNOWN, max_input_chars_per_word=_LONGEST_WORD))
     core.normalizer = normalizers.BertNormalizer(lowercase=False, strip_accents=False)
     # Runs of one script: Japanese writes no spaces, and a sentence is no word.
     core.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.BertPreTokenizer(), pre_tokenizers.UnicodeScripts()])
     core.decoder = decoders.WordPiece()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        special_tokens=_special((*RESERVED, UNKNOWN)),
-        limit_alphabet=max(_SMALLEST_ALPHABET, vocab_size // 4),
-        min_frequency=2,
-        show_progress=False,
-    )
-    return core, trainer, (*RESERVED, UNKNOWN)
+    reserved = (*RESERVED, UNKNOWN)
+    train_wordpiece(core, texts, vocab_size, _special(reserved))
+    return core, reserved
 
 
-def _characters(vocab_size: int) -> _Untrained:
+def _characters(texts: Iterable[str], vocab_size: int) -> _Made:
     core = Tokenizer(models.WordLevel(unk_token=UNKNOWN))
     core.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     core.decoder = decoders.Fuse()
     reserved = (*RESERVED_BY_CHARACTERS, UNKNOWN)
     trainer = trainers.WordLevelTrainer(vocab_size=vocab_size, special_tokens=_special(reserved), show_progress=False)
-    return core, trainer, reserved
+    core.train_from_iterator(texts, trainer)
+    return core, reserved
 
 
-_UNTRAINED: Mapping[Algorithm, Callable[[int], _Untrained]] = {
+_TRAINED: Mapping[Algorithm, Callable[[Iterable[str], int], _Made]] = {
     "bpe": _bpe,
     "wordpiece": _wordpiece,
     "unigram": _unigram,

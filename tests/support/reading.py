@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+
+from llmkit.data.vocabulary import train_wordpiece
 
 KINDS = {
     "colour": ["red", "dark green", "blue", "light grey"],
@@ -16,12 +18,12 @@ FILLERS = ["one", "day", "we", "saw", "that", "it", "was", "there", "and", "went
 
 
 def bert_tokenizer(texts, size=300):
-    """WordPieces in lower case between [CLS] and [SEP], as BERT's."""
+    """WordPieces in lower case between [CLS] and [SEP], as BERT's; the same ones whenever the texts are the same."""
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    tokenizer.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=size, special_tokens=special))
+    special = [AddedToken(name, special=True, normalized=False) for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]")]
+    train_wordpiece(tokenizer, texts, size, special, least=1)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
