@@ -181,9 +181,9 @@ def estimated_tokens(messages: Sequence[Message]) -> int:
     characters: never below its count in WikiText-2, Pride and Prejudice, the standard library's source, tables of
     figures and JaQuAD, at the median 1.2 times it.
     """
-    pieces = [piece for message in messages for piece in _PIECES.findall(message["content"])]
-    ascii_tokens = sum((len(word) + 4) // 5 or int(sign < "\x80" and bool(sign)) for word, sign in pieces)
-    others = sum(sign >= "\x80" for _, sign in pieces if sign)
+    pieces: list[tuple[str, str]] = [each for message in messages for each in _PIECES.findall(message["content"])]
+    ascii_tokens = sum((len(word) + 4) // 5 or int("" < sign < "\x80") for word, sign in pieces)
+    others = sum(sign >= "\x80" for _, sign in pieces)
     return ascii_tokens + math.ceil(others * 1.8) + 8 * (len(messages) + 1)
 
 

@@ -125,8 +125,8 @@ def test_an_error_in_the_middle_of_a_stream(server):  # noqa: F811
         (
             {
                 "error": {
-                    "message": "This model's maximum context length is 2048 tokens. However, you requested 256 output tokens "
-                    "and your prompt contains at least 1793 input tokens.",
+                    "message": "This model's maximum context length is 2048 tokens. However, you requested 256 output "
+                    "tokens and your prompt contains at least 1793 input tokens.",
                     "type": "BadRequestError",
                     "code": 400,
                 }
@@ -149,8 +149,8 @@ def test_an_error_in_the_middle_of_a_stream(server):  # noqa: F811
         ),
         (
             {
-                "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens "
-                "and 256 `max_new_tokens`"
+                "error": "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 "
+                "`inputs` tokens and 256 `max_new_tokens`"
             },
             4096,
             5000,
@@ -184,7 +184,7 @@ def test_other_refusals_are_not_about_length(message):
     ("refusal", "gone", "instead"),
     [
         (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+            "Unsupported parameter: 'max_tokens' is not supported here. Use 'max_completion_tokens' instead.",
             "max_tokens",
             "max_completion_tokens",
         ),
