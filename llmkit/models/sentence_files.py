@@ -101,11 +101,12 @@ def _prompts(found: Mapping[str, Any]) -> dict[Role, str]:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    return _json(path, dict)
+    found: dict[str, Any] = _json(path, dict)
+    return found
 
 
 def _objects(path: Path) -> list[dict[str, Any]]:
-    rows = _json(path, list)
+    rows: list[dict[str, Any]] = _json(path, list)
     if not all(isinstance(row, dict) for row in rows):
         raise DataError("not a list of modules", where=str(path), mend="fetch the model again")
     return rows

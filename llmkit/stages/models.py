@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError, NotFoundError, UsageError
-from llmkit.registry.refs import EndpointRef, HubRef, PathRef, RegistryRef, parse
+from llmkit.registry.refs import EndpointRef, HubRef, PathRef, Ref, RegistryRef, parse
 from llmkit.stages.base import Inputs, Raw
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ UNKNOWN_CONTEXT = 2048
 def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     """What a model reference names: an artifact (of an adapter also its base), a folder, the Hub, an endpoint.
 
-    `all-MiniLM-L6-v2` is the encoder of the `offline` extra, wherever it is installed.
+    `all-MiniLM-L6-v2` is the encoder of the `offline` extra, wherever it is installed. A name that the registry does
+    not have may be an alias of the catalogue.
 
     Raises:
         NotFoundError: it is not there, or an adapter's base is gone.
@@ -48,7 +49,7 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
 
     if (encoder := packaged_encoder(ref)) is not None:
         return Inputs(raw={role: Raw(ref, encoder.digest, encoder.path)})
-    parsed = parse(ref)
+    parsed = named(ref, registry)
     if isinstance(parsed, PathRef):
         folder = parsed.path.absolute()
         if not folder.is_dir():
@@ -67,6 +68,17 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     if isinstance(base, Raw):
         return Inputs({role: artifact}, {_base_role(role): base})
     return Inputs({role: artifact, _base_role(role): base})
+
+
+def named(ref: str, registry: Registry) -> Ref:
+    """What a model reference spells, with the catalogue's aliases; an artifact of the same name goes first."""
+    from llmkit.registry.catalog import CATALOG, pinned
+
+    alias = ref.lower() if ref.lower() in CATALOG else ref
+    parsed = parse(alias)
+    if not isinstance(parsed, RegistryRef | HubRef):
+        return parsed
+    return pinned(parsed, registry.layout.trust, known=alias in CATALOG and bool(registry.versions(alias)))
 
 
 def sequence_limit(loaded: LoadedModel, wanted: int) -> int:
@@ -270,8 +282,11 @@ def folder_of(raw: Raw) -> Path:
     from llmkit.models.convert import with_safetensors
 
     if isinstance(raw.value, HubRef):
-        from llmkit.models.hub import fetch
+        from llmkit.models.hub import fetch, fetch_pinned
+        from llmkit.registry.catalog import PinnedRef
 
+        if isinstance(raw.value, PinnedRef):
+            return fetch_pinned(raw.value)
         return with_safetensors(fetch(raw.value.repo, revision=raw.value.revision))
     folder: Path = raw.value
     return with_safetensors(folder)

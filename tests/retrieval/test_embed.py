@@ -11,10 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from llmkit.errors import DataError, NotFoundError, UnavailableError
 from llmkit.retrieval import embed
-from llmkit.retrieval.embed import Embedder, find_encoder, open_embedder
+from llmkit.retrieval.embed import Embedder, find_encoder, open_embedder, open_folder
 from llmkit.retrieval.encoders import NUMPY_TOKENS, BertEmbedder, SentenceTransformerEmbedder, _batches
 from llmkit.retrieval.language import knows_language
 
@@ -109,20 +110,111 @@ def test_a_copy_of_the_folder_is_read_by_its_path_and_a_cut_one_is_an_error(tmp_
         open_embedder(str(folder)).encode(["x"])
 
 
-def test_another_pooling_goes_to_sentence_transformers(tmp_path: Path, minilm: Embedder) -> None:
-    folder = tmp_path / "cls"
+def with_files(tmp_path: Path, **files: object) -> Path:
+    """A copy of the encoder in which JSON files say something else, by their name without `.json`."""
+    folder = tmp_path / "mine"
     shutil.copytree(find_encoder(None).path, folder)
-    pooling = folder / "1_Pooling" / "config.json"
-    settings = json.loads(pooling.read_text())
-    pooling.write_text(json.dumps(settings | {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}))
+    for name, content in files.items():
+        place = folder / {"pooling": "1_Pooling/config.json"}.get(name, f"{name}.json")
+        place.write_text(json.dumps(content))
+    return folder
+
+
+POOLINGS = {
+    "cls": {"word_embedding_dimension": 384, "pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False},
+    "lasttoken": {"embedding_dimension": 384, "pooling_mode": "lasttoken"},
+    "max": {"word_embedding_dimension": 384, "pooling_mode_max_tokens": True},
+    "mean and cls": {"embedding_dimension": 384, "pooling_mode": ["cls", "mean"]},
+}
+
+
+@pytest.mark.parametrize("way", POOLINGS)
+@pytest.mark.parametrize("many", [False, True])
+def test_every_pooling_is_read_as_sentence_transformers_reads_it(way: str, many: bool, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = with_files(tmp_path, pooling=POOLINGS[way])
     embedder = open_embedder(str(folder))
-    assert isinstance(embedder, SentenceTransformerEmbedder)
-    assert (embedder.dimension, embedder.max_tokens) == (384, 254)
-    vectors = embedder.encode(["one", "two", "one"])
-    assert vectors.shape == (3, 384) and (vectors[0] == vectors[2]).all()
-    assert cosines(vectors, minilm.encode(["one", "two", "one"])).max() < 0.99
-    assert embedder.count_tokens(["one two"]) == minilm.count_tokens(["one two"])
+    assert isinstance(embedder, BertEmbedder) == (way in ("cls", "lasttoken"))
+    texts = [
+        "one",
+        "two words",
+        "one",
+        *([f"{n} salad words and more of them " * 30 for n in range(12)] if many else []),
+    ]
+    expected = SentenceTransformer(str(folder), device="cpu").encode(texts, normalize_embeddings=True)
+    vectors = embedder.encode(texts)
+    assert vectors.shape == (len(texts), embedder.dimension) == expected.shape
+    assert cosines(vectors, expected).min() > (0.9995 if many else 0.999999)
+    assert embedder.max_tokens == 254
     assert embedder.unknown_tokens(["龘"]) == 1
+
+
+PROMPTS = [
+    {"query": "query: ", "document": "text: "},
+    {"query": "query: ", "passage": "passage: "},
+    {"query": "ask: "},
+]
+
+
+@pytest.mark.parametrize("prompts", PROMPTS)
+@pytest.mark.parametrize("pooling", ["lasttoken", "max"])
+def test_prompts_of_the_files_go_before_questions_and_passages(prompts, pooling, tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    folder = with_files(tmp_path, pooling=POOLINGS[pooling], config_sentence_transformers={"prompts": prompts})
+    embedder, theirs = open_embedder(str(folder)), SentenceTransformer(str(folder), device="cpu")
+    before = {"query": prompts["query"], "document": prompts.get("document") or prompts.get("passage") or ""}
+    for role, prompt in before.items():
+        expected = theirs.encode(["How so?", "x"], prompt=prompt, normalize_embeddings=True)
+        assert cosines(embedder.encode(["How so?", "x"], role=role), expected).min() > 0.999999
+    # What a document is told first takes room that its text then does not have.
+    assert embedder.max_tokens == 254 - embedder.count_tokens([before["document"]])[0]
+
+
+def test_prompts_of_the_catalogue_count_only_where_the_files_give_none(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    plain = find_encoder(None)
+    given = replace(plain, prompts={"query": "query: ", "document": "passage: "})
+    prompted, bare = open_folder(given), open_folder(plain)
+    assert np.allclose(prompted.encode(["x"]), bare.encode(["passage: x"]))
+    assert np.allclose(prompted.encode(["x"], role="query"), bare.encode(["query: x"]))
+    assert prompted.max_tokens < bare.max_tokens
+    own = with_files(tmp_path, config_sentence_transformers={"prompts": {"query": "ask: "}})
+    assert replace(given, path=own).files().prompts == {"query": "ask: ", "document": ""}
+
+
+def test_a_dense_module_is_applied(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    theirs = SentenceTransformer(str(find_encoder(None).path), device="cpu")
+    torch.manual_seed(0)
+    theirs.append(Dense(384, 48))
+    theirs.save(str(tmp_path / "dense"), create_model_card=False)
+    embedder = open_embedder(str(tmp_path / "dense"))
+    assert isinstance(embedder, SentenceTransformerEmbedder) and embedder.dimension == 48
+    assert cosines(embedder.encode(TEXTS[:3]), theirs.encode(TEXTS[:3], normalize_embeddings=True)).min() > 0.999999
+    assert embedder.encode([]).shape == (0, 48)
+
+
+def test_a_folder_that_the_library_has_saved_again_is_still_read_without_it(tmp_path: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    SentenceTransformer(str(find_encoder(None).path), device="cpu").save(str(tmp_path / "new"), create_model_card=False)
+    embedder = open_embedder(str(tmp_path / "new"))
+    assert isinstance(embedder, BertEmbedder) and embedder.max_tokens == 254
+
+
+@pytest.mark.parametrize("name", ["config", "modules", "pooling", "sentence_bert_config"])
+def test_a_damaged_file_is_named(name: str, tmp_path: Path) -> None:
+    folder = with_files(tmp_path, **{name: 5})
+    place = next(folder.rglob("1_Pooling/config.json" if name == "pooling" else f"{name}.json"))
+    place.write_text("{")
+    with pytest.raises(DataError) as caught:
+        open_embedder(str(folder)).encode(["x"])
+    assert caught.value.where == str(place)
 
 
 def test_what_is_not_there_says_how_to_get_it(monkeypatch) -> None:

@@ -22,10 +22,18 @@ def test_other_names_are_left_to_others():
     assert embed.packaged_encoder("./all-MiniLM-L6-v2") is None
 
 
-def test_a_miss_says_how_to_install_it(monkeypatch):
+def test_where_it_is_not_installed_its_name_is_the_catalogues(monkeypatch, tmp_path):
+    from llmkit.registry.catalog import CATALOG, PinnedRef
+    from llmkit.registry.store import Registry
+    from llmkit.stages import models
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(embed, "_packaged_folder", lambda: None)
-    with pytest.raises(UnavailableError, match="is not installed") as caught:
-        embed.packaged_encoder("all-MiniLM-L6-v2")
+    assert embed.packaged_encoder("all-MiniLM-L6-v2") is None
+    found = models.find_model("all-MiniLM-L6-v2", Registry(tmp_path)).raw["model"]
+    assert isinstance(found.value, PinnedRef) and found.value.entry is CATALOG["all-minilm-l6-v2"]
+    with pytest.raises(UnavailableError) as caught:
+        models.folder_of(found)
     assert "pip install 'llmkit[offline]'" in caught.value.mend
 
 
