@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from rich.cells import cell_len
@@ -21,7 +21,7 @@ from llmkit.reporting.blocks import Block, Diff, Heading, Line, Quote, Style
 from llmkit.reporting.curves import sparkline
 from llmkit.reporting.figures import BYTES, share, size
 from llmkit.reporting.reporter import Progress as Bar
-from llmkit.reporting.reporter import Reporter, Silent, Trend
+from llmkit.reporting.reporter import Silent, Trend
 
 _MIN_BAR, _MAX_BAR = 8, 28
 SPARK = 12
@@ -30,8 +30,8 @@ PLAIN_INTERVAL = 5.0
 """Seconds between two progress lines in a log: often enough to see life, rare enough to read."""
 
 
-def make_reporter(*, quiet: bool, terminal: bool | None = None) -> Reporter:
-    """The reporter for this process: silent, rich, or plain."""
+def make_reporter(*, quiet: bool, terminal: bool | None = None) -> Silent:
+    """The reporter for this process: silent, rich, or plain; all of them are made of the silent one."""
     if quiet:
         return Silent()
     console = Console(stderr=True, highlight=False)
@@ -59,6 +59,18 @@ class _Speaker(Silent):
 
     def show(self, block: Block) -> None:
         self.console.print(draw(block), soft_wrap=isinstance(block, Line | Heading | Quote | Diff))
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[str], None]]:
+        # The text is the result's, so it is shown where the result will be; a pipe gets it once, when it is whole.
+        if not sys.stdout.isatty():
+            with super().writing() as unheard:
+                yield unheard
+            return
+        from llmkit.cli.draft import draft
+
+        with draft(stdout_console()) as heard:
+            yield heard
 
 
 class RichReporter(_Speaker):

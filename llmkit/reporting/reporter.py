@@ -7,10 +7,10 @@ stdout belongs to the result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from llmkit.reporting.blocks import Block, Style
 
@@ -52,11 +52,23 @@ class Reporter(Protocol):
         """Something on the way to the result: a table, a sample of generated text."""
         ...
 
+    def result(self, part: Mapping[str, Any]) -> None:
+        """A part of the result, as soon as it is there (an answer of many): whoever asked may print it at once."""
+        ...
+
     def progress(
         self, label: str, total: float | None = None, *, unit: str = "", done: float = 0
     ) -> AbstractContextManager[Progress]:
         """A bar over `total` units, of which `done` were done by an earlier run; rate and ETA count only this one."""
         ...
+
+    def writing(self) -> AbstractContextManager[Callable[[str], None]]:
+        """Takes the pieces of a text as they are made, for whoever watches; the whole is shown as a result."""
+        ...
+
+
+def _unheard(piece: str) -> None:
+    pass
 
 
 class _NoProgress:
@@ -71,6 +83,8 @@ class Silent:
 
     def __init__(self) -> None:
         self._warnings: list[str] = []
+        self.parts: Callable[[Mapping[str, Any]], None] | None = None
+        """Takes the parts of a result as they come."""
 
     @property
     def warnings(self) -> Sequence[str]:
@@ -86,8 +100,16 @@ class Silent:
     def show(self, block: Block) -> None:
         pass
 
+    def result(self, part: Mapping[str, Any]) -> None:
+        if self.parts is not None:
+            self.parts(part)
+
     @contextmanager
     def progress(
         self, label: str, total: float | None = None, *, unit: str = "", done: float = 0
     ) -> Iterator[Progress]:
         yield _NoProgress()
+
+    @contextmanager
+    def writing(self) -> Iterator[Callable[[str], None]]:
+        yield _unheard
