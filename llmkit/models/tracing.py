@@ -29,12 +29,11 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from llmkit.config.sections import LoraOptions
 from llmkit.errors import UnavailableError
-from llmkit.models.activations import use_kernels
 from llmkit.models.adapters import attach
-from llmkit.models.attention import short_attention
 from llmkit.models.build import AUTO_CLASSES
 from llmkit.models.families import Objective
 from llmkit.models.heads import LOGITS_AT_ONCE_ELSEWHERE, head_as_loss
+from llmkit.models.kernels import quick_kernels, use_kernels
 
 _DEPTHS, _OF_KINDS = (2, 4), (3, 6)
 """Depths that are traced, and those of models with blocks of several kinds: ModernBERT's repeat in threes."""
@@ -153,12 +152,12 @@ def built(config: PretrainedConfig, objective: Objective, work: Pass) -> nn.Modu
     dtype = torch.bfloat16 if work.weights == "bf16" else torch.float32
     with torch.device("meta"):
         model: PreTrainedModel = AUTO_CLASSES[objective].from_config(changed, dtype=dtype)
-        use_kernels(model)
         if work.checkpointing:
             # Without the random state, which tensors without data cannot have; its few kilobytes are no matter.
             given = {"use_reentrant": False, "preserve_rng_state": False}
             model.activation_checkpointing_enable(given)
         adapted: nn.Module = attach(model, objective, work.lora, seed=0) if work.lora is not None else model
+        use_kernels(adapted)
     return adapted.train()
 
 
@@ -214,7 +213,7 @@ def traced(config: PretrainedConfig, objective: Objective, work: Pass) -> Trace:
 def _attention(fused_dropout: bool) -> Iterator[None]:
     """While open, attention has the memory of a GPU's kernel, which draws its own dropout, or of a CPU's training."""
     if not fused_dropout:
-        with short_attention():
+        with quick_kernels():
             yield
         return
     plain = functional.scaled_dot_product_attention

@@ -20,8 +20,7 @@ from torch import Tensor, nn
 
 from llmkit.config.sections import TrainOptions
 from llmkit.errors import ConfigError, DataError, RunError
-from llmkit.models.activations import use_kernels
-from llmkit.models.attention import short_attention
+from llmkit.models.kernels import quick_kernels, use_kernels
 from llmkit.train import checkpoint as checkpoints
 from llmkit.train.evaluation import HeldOut
 from llmkit.train.interrupt import SIGNALS, HeldSignals
@@ -194,7 +193,7 @@ class _Run:
         for turn, share in enumerate(mine, start=1):
             batch = self._samples.batch(share, self._micro).to(device)
             # Around the backward pass as well: activations that were not kept must be computed as they were.
-            with self._parallel.turn(last=turn == len(mine)), short_attention():
+            with self._parallel.turn(last=turn == len(mine)), quick_kernels():
                 with autocast(device, self.choices.precision):
                     total, weight = self._loss(self._parallel.model, batch)
                 self._parallel.backward(total)

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 
 from llmkit.errors import UnavailableError, UsageError
-from llmkit.models.attention import short_attention
+from llmkit.models.kernels import quick_kernels
 
 Precision = Literal["fp32", "bf16"]
 
@@ -111,7 +111,7 @@ def threads_for(processes: int) -> int:
 @contextmanager
 def autocast(device: torch.device, precision: str) -> Iterator[None]:
     """Matrix products in bfloat16, where that is the precision; attention as the device is fastest at it."""
-    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"), short_attention():
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"), quick_kernels():
         yield
 
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 import torch
 
-from llmkit.models.activations import use_kernels
+from llmkit.models.activations import use_torchs_gelu
 from llmkit.models.build import SpecialIds, new_model
 
 
@@ -13,7 +13,7 @@ from llmkit.models.build import SpecialIds, new_model
 def test_a_model_computes_the_same_with_torchs_kernels(name, overrides):
     model = new_model(name, "tiny", vocab_size=100, ids=SpecialIds(), sequence_length=16, seed=0, overrides=overrides)
     swift = copy.deepcopy(model)
-    use_kernels(swift)
+    use_torchs_gelu(swift)
     ids = torch.arange(32).reshape(2, 16)
     torch.testing.assert_close(swift(ids).logits, model(ids).logits, rtol=1e-4, atol=1e-5)
     assert swift.state_dict().keys() == model.state_dict().keys()
