@@ -14,7 +14,8 @@ from llmkit.data.tokenizer import train_tokenizer
 from llmkit.models.adapters import attach
 from llmkit.models.build import SpecialIds, new_model
 from llmkit.train.evaluation import evaluate
-from llmkit.train.examples import fit, render_pair
+from llmkit.train.examples import SHORTENING, render_pair
+from llmkit.train.lengths import fit
 from llmkit.train.padding import Padded
 
 VOCABULARY = 8192
@@ -54,7 +55,8 @@ def main() -> None:
 
 def rendered(pairs: list[dict[str, str]], tokenizer: Any, length: int) -> list[Any]:
     """As `finetune-lora --task text` has them."""
-    return fit([render_pair(pair["prompt"], pair["completion"], tokenizer) for pair in pairs], length, "drop").examples
+    found = [render_pair(pair["prompt"], pair["completion"], tokenizer) for pair in pairs]
+    return fit(found, length, "drop", SHORTENING).examples
 
 
 def llmkit(

@@ -63,6 +63,7 @@ def load_model(
     dtype: torch.dtype = torch.float32,
     trainable: bool = False,
     quantised: bool = False,
+    weights: bool = True,
 ) -> LoadedModel:
     """Load a base model, an adapter onto it, and the tokenizer (the adapter's own, if it has one), on the CPU.
 
@@ -71,6 +72,7 @@ def load_model(
     Args:
         trainable: let the adapter be trained on.
         quantised: the base's linear layers in four bits.
+        weights: False gives the base's layers without their weights, and no adapter: see `read_weights`.
 
     Raises:
         UnavailableError: what reads four bits is not installed.
@@ -79,31 +81,47 @@ def load_model(
             which `llmkit.models.convert` makes safetensors.
     """
     config = read_config(folder)
-    check_weights(folder, "model.safetensors")
     objective = objective_of(config, folder)
-    extra = {"quantization_config": four_bits(dtype)} if quantised else {}
-    try:
-        model = AUTO_CLASSES[objective].from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            **extra,
-        )
-    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-        raise DataError(
-            f"the model cannot be loaded: {error}", where=str(folder), mend="fetch or make it again"
-        ) from error
-    if quantised:
+    extra = {"quantization_config": four_bits(dtype)} if quantised and weights else {}
+    model = read_weights(AUTO_CLASSES[objective], folder, config, weights=weights, dtype=dtype, **extra)
+    if quantised and weights:
         model = prepared(model)
     tokenizer = tokenizer_for(config, folder, adapter)
-    if adapter is not None:
+    if adapter is not None and weights:
         model = with_adapter(model, adapter, trainable)
     model.eval()
     context = getattr(config, "max_position_embeddings", None)
     return LoadedModel(model, tokenizer, family_of_type(config.model_type), objective, context)
+
+
+def read_weights(auto: Any, folder: Path, config: PretrainedConfig, *, weights: bool = True, **options: Any) -> Any:
+    """What an auto class of transformers makes of a folder: safetensors only, no code from it, no network.
+
+    Args:
+        auto: such as AutoModelForCausalLM.
+        weights: False gives the model's layers on the meta device: they have shapes, take no memory, compute nothing.
+        options: of `from_pretrained`.
+
+    Raises:
+        NotFoundError, DataError: as `check_weights`; DataError also where the weights do not fit the configuration, or
+            the architecture has no such model.
+    """
+    if weights:
+        check_weights(folder, "model.safetensors")
+    try:
+        if not weights:
+            with torch.device("meta"):
+                return auto.from_config(config, trust_remote_code=False)
+        return auto.from_pretrained(
+            folder, config=config, use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+        what = auto.__name__.removeprefix("AutoModel").removeprefix("For")
+        raise DataError(
+            f"the model cannot be loaded{f' as one for {what}' if what else ''}: {error}",
+            where=str(folder),
+            mend="fetch or make it again, or use a model of a common family, such as bert, gpt2 or llama",
+        ) from error
 
 
 def tokenizer_for(config: PretrainedConfig, folder: Path, adapter: Path | None = None) -> PreTrainedTokenizerBase:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -26,9 +25,9 @@ from llmkit.models.families import family_of_type
 from llmkit.models.load import (
     TASK_FILE,
     LoadedModel,
-    check_weights,
     objective_of,
     read_config,
+    read_weights,
     tokenizer_for,
     with_adapter,
 )
@@ -75,7 +74,13 @@ class TaskModel:
 
 
 def with_head(
-    folder: Path, head: Head, *, seed: int, adapter: Path | None = None, trainable: bool = False
+    folder: Path,
+    head: Head,
+    *,
+    seed: int,
+    adapter: Path | None = None,
+    trainable: bool = False,
+    weights: bool = True,
 ) -> TaskModel:
     """A model with a head, in float32 on the CPU: new where the folder has none, else the one that is there.
 
@@ -86,6 +91,7 @@ def with_head(
         seed: of the new weights.
         adapter: one that was tuned for the same head.
         trainable: let the adapter be trained on.
+        weights: False gives layers without weights, and no adapter: see `read_weights`.
 
     Raises:
         UsageError: an encoder with a decoder.
@@ -93,7 +99,6 @@ def with_head(
         DataError: a file is damaged, the architecture has no such head, or the model has one with other labels.
     """
     config = read_config(folder)
-    check_weights(folder, "model.safetensors")
     objective = objective_of(config, folder)
     if objective == "seq2seq":
         raise UsageError(
@@ -101,13 +106,17 @@ def with_head(
             mend="use an encoder such as bert, or a causal model such as gpt2 or llama",
         )
     _label(config, head, folder)
-    model, new = _built(folder, config, head, seed)
+    model, new = (
+        _built(folder, config, head, seed)
+        if weights
+        else (read_weights(HEAD_CLASSES[head.kind], folder, config, weights=False), ())
+    )
     tokenizer = tokenizer_for(config, folder, adapter)
     _frame(tokenizer, encoder=objective == "masked")
     pad = _pad_id(tokenizer)
     # Not before it is built: an embedding of that id would be held at its value.
     model.config.get_text_config().pad_token_id = model.config.pad_token_id = pad
-    if adapter is not None:
+    if adapter is not None and weights:
         model = with_adapter(model, adapter, trainable)
     model.eval()
     row = family_of_type(config.model_type)
@@ -199,25 +208,12 @@ def reading_at(model: Any, last: Tensor) -> Iterator[None]:
 
 
 def _built(folder: Path, config: PretrainedConfig, head: Head, seed: int) -> tuple[Any, tuple[str, ...]]:
+    how: dict[str, Any] = {"dtype": torch.float32, "output_loading_info": True}
+    if renamed := renamed_weights(config, head):
+        how["key_mapping"] = renamed
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        try:
-            model, info = HEAD_CLASSES[head.kind].from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                use_safetensors=True,
-                trust_remote_code=False,
-                local_files_only=True,
-                output_loading_info=True,
-                **({"key_mapping": renamed} if (renamed := renamed_weights(config, head)) else {}),
-            )
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
-            raise DataError(
-                f"the model cannot be loaded with a head for this task: {error}",
-                where=str(folder),
-                mend="use a model of a common family, such as bert, gpt2 or llama",
-            ) from error
+        model, info = read_weights(HEAD_CLASSES[head.kind], folder, config, **how)
     missing = set(info["missing_keys"])
     strange = {key for key in missing if key.split(".")[0] == model.base_model_prefix and "pooler" not in key}
     if strange:

@@ -28,7 +28,7 @@ from llmkit.stages.tuning.words import score_lines
 if TYPE_CHECKING:
     from llmkit.registry.artifact import Kind
     from llmkit.registry.store import Registry
-    from llmkit.stages.tuning.task import Given, Part, Task
+    from llmkit.stages.tuning.task import Part, Task
 
 ENDING = 0.5
 """Share of sample answers that should end by themselves."""
@@ -145,6 +145,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     from llmkit.data.dataset import Dataset
     from llmkit.stages.tuning.proof import prove, save
     from llmkit.stages.tuning.scoring import compared
+    from llmkit.stages.tuning.table import open_task
     from llmkit.stages.tuning.task import Given
     from llmkit.train.launch import World
     from llmkit.train.loop import train
@@ -153,7 +154,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
 
     cfg = job.config
     require_whole("finetune-lora")
-    task = _opened(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
+    task = open_task(Given(cfg, Dataset.open(job.paths["examples"]), job.paths, job.work))
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples
     _say(task, training, held_out, reporter)
@@ -169,7 +170,8 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     )
     summary = Summary()
     view = _view(job, task, training, reporter)
-    for _, latest in follow(records, options.steps, reporter, job.work / LOG, view):
+    budget = None if options.minutes else options.steps
+    for _, latest in follow(records, budget, reporter, job.work / LOG, view):
         summary = latest
     published = settle(cfg, summary, model, job.work, model.save_pretrained if job.is_main else None)
     said["tuned"] = task.answers(model)
@@ -198,22 +200,6 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
-
-
-def _opened(given: Given) -> Task:
-    from llmkit.config.base import leaves
-    from llmkit.stages.tuning.table import open_task
-
-    task = open_task(given)
-    for leaf in leaves(CausalOptions):
-        if leaf.parameter not in task.takes and leaf.value(given.cfg.causal) != leaf.default:
-            name = given.cfg.task if given.cfg.task != "auto" else given.dataset.schema
-            raise UsageError(f"{leaf.flag} means nothing for '{name}'", mend="leave it out")
-    if given.cfg.dpo != DpoOptions() and task.schema != "preference":
-        raise UsageError("--beta is for preference pairs (--task dpo)", mend="leave it out")
-    if given.cfg.method == "qlora" and "qlora" not in task.takes:
-        raise UsageError("--method qlora is for causal models", mend="use --method lora")
-    return task
 
 
 def _check_ending(ending: Mapping[str, Any], reporter: Reporter, *, required: bool) -> None:
@@ -293,10 +279,13 @@ def _say(task: Task, train_part: Part, held_out_part: Part, reporter: Reporter) 
     reporter.info(f"{said}; the longest has {training['longest']:,} of {training['limit']:,}", style="dim")
     for name, counts in (("training", training), ("held-out", held_out)):
         for what in ("dropped", "truncated", "split"):
-            if counts.get(what):
-                reporter.warn(
-                    f"{counts[what]:,} {name} examples are longer than {counts['limit']:,} tokens and were {what}"
-                )
+            if counts[what]:
+                reporter.warn(f"{counts[what]:,} {name} examples are too long and were {what}")
+        if counts["untrainable"]:
+            reporter.warn(
+                f"{counts['untrainable']:,} {name} examples, or pieces of them, had nothing left to learn once they "
+                "were cut, and were left out"
+            )
     for note in task.notes:
         reporter.warn(note)
     for remark in task.remarks:

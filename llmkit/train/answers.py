@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from llmkit.errors import DataError
-from llmkit.train.examples import OverLength
+from llmkit.train.lengths import Shortening
 from llmkit.train.losses import token_loss, without_cache
 from llmkit.train.padding import ByLength, buckets
 from llmkit.train.samples import IGNORE, Batch, IntArray, Sample
@@ -22,68 +21,35 @@ _SMALLEST = 16
 
 @dataclass(frozen=True)
 class Answered:
-    """What the encoder reads, and what the decoder is to write, up to the eos that ends it; as token ids."""
+    """What the encoder reads, and what the decoder is to write, up to the eos that ends it; as token ids.
+
+    Attributes:
+        closed: whether the prompt's last token is a mark that ends it, which a prompt that is cut must keep.
+    """
 
     prompt: IntArray
     answer: IntArray
     where: str = ""
+    closed: bool = True
 
     def __len__(self) -> int:
         return max(len(self.prompt), len(self.answer))
 
 
-@dataclass(frozen=True)
-class FittedAnswers:
-    """Rows that fit a limit, and what became of those that did not."""
-
-    rows: list[Answered]
-    longest: int
-    dropped: int = 0
-    truncated: int = 0
-
-
-def fit_answers(rows: Sequence[Answered], limit: int, policy: OverLength) -> FittedAnswers:
-    """Apply the over-length policy; encoder and decoder have the limit each.
-
-    `truncate` keeps the beginnings. A prompt keeps its last token if that is what ends every prompt; an answer that was
-    cut does not end. Nothing can be split: its second half would answer no prompt.
-
-    Raises:
-        DataError: with policy `error` or `split`, for the first row that is too long; if no row is left.
-    """
-    kept: list[Answered] = []
-    dropped = truncated = 0
-    ends = {int(row.prompt[-1]) for row in rows}
-    for row in rows:
-        if len(row) <= limit:
-            kept.append(row)
-        elif policy in ("error", "split"):
-            cannot = ", and a prompt with its answer cannot be split" if policy == "split" else ""
-            part = "prompt" if len(row.prompt) > limit else "completion"
-            raise DataError(
-                f"a {part} of {len(row)} tokens is longer than the limit of {limit}{cannot}",
-                where=row.where or None,
-                mend="use --over-length drop or truncate, or a higher --sequence-length if the model can read it",
-            )
-        elif policy == "drop":
-            dropped += 1
-        else:
-            truncated += 1
-            kept.append(_cut(row, limit, ended=len(ends) == 1))
-    longest = max(map(len, rows), default=0)
-    if not kept:
-        raise DataError(
-            f"no example is left: the longest has {longest} tokens and the limit is {limit}",
-            mend="use --sequence-length to raise the limit, or more data",
-        )
-    return FittedAnswers(kept, longest, dropped, truncated)
-
-
-def _cut(row: Answered, limit: int, *, ended: bool) -> Answered:
+def truncated(row: Answered, limit: int) -> Answered:
+    """The beginnings of both sides, each within the limit; an answer that was cut does not end."""
     prompt = row.prompt
     if len(prompt) > limit:
-        prompt = np.append(prompt[: limit - 1], prompt[-1]) if ended else prompt[:limit]
+        prompt = np.append(prompt[: limit - 1], prompt[-1]) if row.closed else prompt[:limit]
     return replace(row, prompt=prompt, answer=row.answer[:limit])
+
+
+def _called(row: Answered) -> str:
+    return "a prompt" if len(row.prompt) >= len(row.answer) else "a completion"
+
+
+SHORTENING = Shortening(truncated, called=_called)
+"""Encoder and decoder have the limit each."""
 
 
 class Answers(ByLength):

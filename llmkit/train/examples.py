@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from llmkit.errors import DataError
 from llmkit.text.control import defused_messages
+from llmkit.train.lengths import Shortening
 from llmkit.train.samples import IntArray
 
 Message = Mapping[str, str]
 """`{"role": ..., "content": ...}`."""
-OverLength = Literal["error", "drop", "truncate", "split"]
 Learn = Literal["assistant", "last", "all"]
 """Which tokens are learned: those of every assistant's turn, of the last one only, or all."""
 
@@ -45,20 +45,6 @@ class Rendered:
     def last_trained(self) -> int:
         """Id of the last learned token: what ends a reply."""
         return int(self.ids[np.flatnonzero(self.trained)[-1]])
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """Examples that fit a limit, and what became of those that did not."""
-
-    examples: list[Rendered]
-    longest: int
-    """Tokens of the longest example before fitting."""
-    dropped: int = 0
-    truncated: int = 0
-    split: int = 0
-    untrainable: int = 0
-    """Truncated examples and pieces of split ones in which no learned token was left: they are not among `examples`."""
 
 
 def render(messages: Sequence[Message], tokenizer: Any, *, where: str = "", learn: Learn = "assistant") -> Rendered:
@@ -151,43 +137,18 @@ def ended(example: Rendered, ends: Collection[int]) -> bool:
     return not {*example.ids[1:][example.trained[1:]].tolist()}.isdisjoint(ends)
 
 
-def fit(examples: Iterable[Rendered], limit: int, policy: OverLength) -> Fitted:
-    """Apply the over-length policy: nothing is ever cut silently, everything is counted.
+def truncated(example: Rendered, limit: int) -> Rendered | None:
+    """The first `limit` tokens; None where no learned one is among them."""
+    return _piece(example, 0, limit)
 
-    `truncate` keeps the first `limit` tokens, `split` makes consecutive pieces of at most `limit`.
 
-    Raises:
-        DataError: with policy `error`, for the first example that is too long; if no example is left at all.
-    """
-    kept: list[Rendered] = []
-    longest = dropped = truncated = split = untrainable = 0
-    for example in examples:
-        longest = max(longest, len(example))
-        if len(example) <= limit:
-            kept.append(example)
-            continue
-        if policy == "error":
-            raise DataError(
-                f"an example of {len(example)} tokens is longer than the limit of {limit}",
-                where=example.where or None,
-                mend="use --over-length drop, truncate or split, or a model that reads more",
-            )
-        if policy == "drop":
-            dropped += 1
-            continue
-        ends = [limit] if policy == "truncate" else [*range(limit, len(example), limit), len(example)]
-        pieces = [_piece(example, end - (end % limit or limit), end) for end in ends]
-        trainable = [piece for piece in pieces if _learnable(piece)]
-        untrainable += len(pieces) - len(trainable)
-        truncated += policy == "truncate"
-        split += policy == "split"
-        kept += trainable
-    if not kept:
-        raise DataError(
-            f"no example is left: the longest has {longest} tokens and the limit is {limit}",
-            mend="use --sequence-length to raise the limit, or more data",
-        )
-    return Fitted(kept, longest, dropped, truncated, split, untrainable)
+def pieces(example: Rendered, limit: int) -> Sequence[Rendered | None]:
+    """Consecutive pieces of at most `limit` tokens; None for one without a learned token."""
+    return [_piece(example, start, start + limit) for start in range(0, len(example), limit)]
+
+
+SHORTENING = Shortening(truncated, pieces)
+"""Of conversations and texts."""
 
 
 def _through_template(tokenizer: Any, messages: Sequence[Message], prompt: bool, where: str) -> str:
@@ -240,8 +201,9 @@ def _learnable(example: Rendered) -> bool:
     return bool(example.trained[1:].any())
 
 
-def _piece(example: Rendered, start: int, end: int) -> Rendered:
-    return Rendered(example.ids[start:end], example.trained[start:end], example.where)
+def _piece(example: Rendered, start: int, end: int) -> Rendered | None:
+    piece = Rendered(example.ids[start:end], example.trained[start:end], example.where)
+    return piece if _learnable(piece) else None
 
 
 def _eos(tokenizer: Any, where: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +14,10 @@ from torch.nn import functional
 
 from llmkit.errors import DataError
 from llmkit.models.task_models import reading_at
+from llmkit.train.lengths import Fitted, OverLength, Shortening, fit
 from llmkit.train.losses import unwrapped, without_cache
 from llmkit.train.padding import ByLength
 from llmkit.train.samples import IGNORE, Batch, IntArray, Sample
-
-OverLength = Literal["error", "drop", "truncate"]
 
 SMALLEST = 8
 """The least width: single sentences of a dozen tokens are common here, and at 32 most of a row would be padding."""
@@ -60,61 +59,41 @@ class Encoded:
     types: IntArray | None
     target: int | float | IntArray
     places: IntArray | None = None
+    where: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
 
 
-@dataclass(frozen=True)
-class EncodedItems:
-    """Items in tokens, and what was done to those that are too long."""
-
-    examples: Sequence[Encoded]
-    longest: int = 0
-    dropped: int = 0
-    truncated: int = 0
-
-
 def encode(
     items: Sequence[Item], tokenizer: Any, *, limit: int, policy: OverLength, last_piece: bool = False
-) -> EncodedItems:
+) -> Fitted[Encoded]:
     """Encode as the tokenizer does it for one text or for a pair, and apply the over-length policy.
 
-    A pair that is cut loses tokens of its longer text first.
+    A pair that is cut loses tokens of its longer text first. Nothing is split: half a text has not the label of all.
 
     Args:
         last_piece: a word is read at its last token, as is right where a token sees only what is before it; else at its
             first (Devlin et al. 2019, section 5.3).
 
     Raises:
-        DataError: with policy `error`, for the first item that is too long; for one without a token; if none is left.
+        UsageError, DataError: as `fit`; DataError also for an item without a token.
     """
-    kept: list[Encoded] = []
-    longest = dropped = truncated = 0
-    for number, found in enumerate(_encodings(items, tokenizer)):
-        item, length = items[number], len(found["input_ids"])
-        longest = max(longest, length)
-        if not length:
-            raise DataError("the tokenizer makes no token of this text", where=item.where, mend="remove the record")
-        if length > limit:
-            if policy == "error":
+
+    def made() -> Iterator[Encoded]:
+        for number, found in enumerate(_encodings(items, tokenizer)):
+            if not len(found["input_ids"]):
                 raise DataError(
-                    f"an example of {length:,} tokens is longer than the limit of {limit:,}",
-                    where=item.where,
-                    mend="use --over-length drop or truncate, or a model that reads more",
+                    "the tokenizer makes no token of this text", where=items[number].where, mend="remove the record"
                 )
-            if policy == "drop":
-                dropped += 1
-                continue
-            truncated += 1
-            found = _encoded(tokenizer, [item], truncation="longest_first", max_length=limit)[0]
-        kept.append(_made(number, item, found, last_piece))
-    if items and not kept:
-        raise DataError(
-            f"no example is left: the longest has {longest:,} tokens and the limit is {limit:,}",
-            mend="use --over-length truncate, or --sequence-length to raise the limit",
-        )
-    return EncodedItems(kept, longest, dropped, truncated)
+            yield _made(number, items[number], found, last_piece)
+
+    def cut(example: Encoded, most: int) -> Encoded:
+        item = items[example.item]
+        (found,) = _encoded(tokenizer, [item], truncation="longest_first", max_length=most)
+        return _made(example.item, item, found, last_piece)
+
+    return fit(made(), limit, policy, Shortening(cut))
 
 
 class Labelled(ByLength):
@@ -266,12 +245,12 @@ def _made(number: int, item: Item, found: Mapping[str, Any], last_piece: bool) -
     types = np.array(found["token_type_ids"], dtype=np.int64) if "token_type_ids" in found else None
     if not item.words:
         assert not isinstance(item.target, Sequence)  # noqa: S101  # a text as a whole has one
-        return Encoded(number, ids, types, item.target)
+        return Encoded(number, ids, types, item.target, where=item.where)
     places = _places(item.words, found["offset_mapping"], found["special_tokens_mask"], last_piece)
     tags = np.array(item.target, dtype=np.int64)
     target = np.full(len(ids), IGNORE, dtype=np.int64)
     target[places[places >= 0]] = tags[places >= 0]
-    return Encoded(number, ids, types, target, places)
+    return Encoded(number, ids, types, target, places, item.where)
 
 
 def _places(words: Sequence[Span], offsets: Sequence[Span], special: Sequence[int], last_piece: bool) -> IntArray:

@@ -37,7 +37,7 @@ class Packed:
     def __init__(
         self, examples: Sequence[Rendered], *, length: int, isolation: Isolation, seed: int, filler: int = 0
     ) -> None:
-        self._examples, self._length, self._isolation = examples, length, isolation
+        self._examples, self.length, self._isolation = examples, length, isolation
         self._seed, self._filler = seed, filler
         # What is read of an example is all but its last token.
         self.rows = packed([len(example) - 1 for example in examples], length, seed=seed)
@@ -49,16 +49,16 @@ class Packed:
     @property
     def filled(self) -> float:
         """Share of the positions that hold tokens of examples."""
-        return sum(len(example) - 1 for example in self._examples) / (len(self.rows) * self._length)
+        return sum(len(example) - 1 for example in self._examples) / (len(self.rows) * self.length)
 
     def order(self, epoch: int) -> IntArray:
         """The rows of that epoch."""
         return self._order(epoch)
 
     def batch(self, samples: Sequence[Sample], rows: int) -> Batch:
-        ids = np.full((rows, self._length), self._filler, dtype=np.int64)
-        labels = np.full((rows, self._length), IGNORE, dtype=np.int64)
-        document = np.zeros((rows, self._length), dtype=np.int64)
+        ids = np.full((rows, self.length), self._filler, dtype=np.int64)
+        labels = np.full((rows, self.length), IGNORE, dtype=np.int64)
+        document = np.zeros((rows, self.length), dtype=np.int64)
         for row, sample in enumerate(samples):
             at = 0
             for place, number in enumerate(self.rows[sample.number]):

@@ -21,7 +21,8 @@ from torch.utils.checkpoint import checkpoint
 
 from llmkit.errors import DataError
 from llmkit.models.heads import logits_at_once
-from llmkit.train.examples import OverLength, Rendered
+from llmkit.train.examples import Rendered
+from llmkit.train.lengths import Shortening
 from llmkit.train.losses import HEAD_IS_LAST, Loss, unwrapped, without_cache
 from llmkit.train.padding import ByLength
 from llmkit.train.precision import autocast
@@ -40,19 +41,6 @@ class Pair:
 
     def __len__(self) -> int:
         return max(len(self.chosen), len(self.rejected))
-
-
-@dataclass(frozen=True)
-class FittedPairs:
-    """Pairs that fit a limit, and what became of those that did not."""
-
-    pairs: list[Pair]
-    longest: int
-    """Tokens of the longest sequence before fitting."""
-    dropped: int = 0
-    truncated: int = 0
-    untrainable: int = 0
-    """Truncated pairs of which no difference was left, or no answer: they are not among `pairs`."""
 
 
 @dataclass(frozen=True)
@@ -80,49 +68,21 @@ def answer_only(example: Rendered, said_before: int) -> Rendered:
     return replace(example, trained=trained)
 
 
-def fit_pairs(pairs: Sequence[Pair], limit: int, policy: OverLength) -> FittedPairs:
-    """Apply the over-length policy to both answers of a pair alike; everything is counted.
-
-    `truncate` keeps the first `limit` tokens of each sequence. A pair cannot be split: its answers would no longer be
-    answers to one prompt.
-
-    Raises:
-        DataError: with policy `error` or `split`, for the first pair that is too long; if no pair is left at all.
-    """
-    kept: list[Pair] = []
-    dropped = truncated = untrainable = 0
-    for pair in pairs:
-        if len(pair) <= limit:
-            kept.append(pair)
-        elif policy in ("error", "split"):
-            cannot = ", and a pair of answers cannot be split" if policy == "split" else ""
-            raise DataError(
-                f"a prompt with its longer answer has {len(pair)} tokens, and the limit is {limit}{cannot}",
-                where=pair.where or None,
-                mend="use --over-length drop or truncate, or a model that reads more",
-            )
-        elif policy == "drop":
-            dropped += 1
-        elif (cut := _cut(pair, limit)) is None:
-            untrainable += 1
-        else:
-            truncated += 1
-            kept.append(cut)
-    longest = max(map(len, pairs), default=0)
-    if not kept:
-        raise DataError(
-            f"no pair is left: the longest has {longest} tokens and the limit is {limit}",
-            mend="use --sequence-length to raise the limit, or more data",
-        )
-    return FittedPairs(kept, longest, dropped, truncated, untrainable)
-
-
-def _cut(pair: Pair, limit: int) -> Pair | None:
+def truncated(pair: Pair, limit: int) -> Pair | None:
+    """The first `limit` tokens of both sequences; None where no difference is left of them, or no answer."""
     chosen, rejected = (
         Rendered(each.ids[:limit], each.trained[:limit], each.where) for each in (pair.chosen, pair.rejected)
     )
     learnable = chosen.trained.any() and rejected.trained.any()
     return Pair(chosen, rejected, pair.where) if learnable and differ(chosen, rejected) else None
+
+
+def _called(_: Pair) -> str:
+    return "a prompt with its longer answer"
+
+
+SHORTENING = Shortening(truncated, called=_called)
+"""Both answers of a pair have the limit."""
 
 
 def differ(chosen: Rendered, rejected: Rendered) -> bool:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +12,9 @@ from torch import Tensor, nn
 
 from llmkit.errors import DataError
 from llmkit.models.reading import Passage, Window, encode, padded
+from llmkit.train.lengths import Fitted, OverLength, Shortening, fit
 from llmkit.train.padding import ByLength
 from llmkit.train.samples import IGNORE, Batch, Sample
-
-OverLength = Literal["error", "drop", "truncate"]
 
 _FIXED = 3
 """Columns of the labels before the answers: first and last position of the context, and that of "no answer"."""
@@ -55,55 +54,54 @@ class Feature:
 
 
 @dataclass(frozen=True)
-class Features:
-    """Questions as windows, and what was done to those that are too long.
+class Asked:
+    """A question with the windows in which its context is read.
 
     Attributes:
-        items: positions of the questions that were kept.
-        longest: tokens of the longest window.
+        item: as in `Feature`.
+        tokens: of the question, before it was cut.
     """
 
-    windows: Sequence[Feature]
-    items: Sequence[int]
-    longest: int = 0
-    dropped: int = 0
-    truncated: int = 0
+    item: int
+    tokens: int
+    windows: tuple[Feature, ...]
+    where: str = ""
+
+    def __len__(self) -> int:
+        return self.tokens
 
 
-def features(items: Sequence[Question], tokenizer: Any, *, limit: int, policy: OverLength) -> Features:
-    """Encode questions and contexts in windows, and find the answers in them.
+def _as_it_is(asked: Asked, _: int) -> Asked:
+    # Its windows hold half a window of a longer question already: `encode` leaves no other room to the context.
+    return asked
+
+
+def _question(_: Asked) -> str:
+    return "a question"
+
+
+SHORTENING = Shortening(_as_it_is, called=_question, why="half of a window is its context's")
+
+
+def features(items: Sequence[Question], tokenizer: Any, *, limit: int, policy: OverLength) -> Fitted[Asked]:
+    """Encode questions and contexts in windows, find the answers in them, and apply the over-length policy.
 
     An answer that a window cuts is none of this window: it is learned from another. Contexts may be of any length; a
     question must leave half of a window to the context.
 
+    Args:
+        limit: tokens of a window.
+
     Raises:
-        DataError: with policy `error`, for the first question that is too long; for an answer without a token; if no
-            question is left.
+        UsageError, DataError: as `fit`; DataError also for an answer without a token.
     """
-    made: list[Feature] = []
-    kept: list[int] = []
-    dropped = truncated = 0
-    passages = encode([(item.question, item.context) for item in items], tokenizer, limit)
-    for number, (item, passage) in enumerate(zip(items, passages, strict=True)):
-        if passage.asked > limit // 2:
-            if policy == "error":
-                raise DataError(
-                    f"a question of {passage.asked:,} tokens leaves too little of a window of {limit:,} to its context",
-                    where=item.where or None,
-                    mend="use --over-length drop or truncate, or a longer --sequence-length",
-                )
-            if policy == "drop":
-                dropped += 1
-                continue
-            truncated += 1
-        kept.append(number)
-        made += _features(number, item, passage)
-    if items and not kept:
-        raise DataError(
-            "no example is left: all questions are too long",
-            mend="use --over-length truncate, or a longer --sequence-length",
-        )
-    return Features(made, kept, max(map(len, made), default=0), dropped, truncated)
+
+    def made() -> Iterator[Asked]:
+        passages = encode([(item.question, item.context) for item in items], tokenizer, limit)
+        for number, (item, passage) in enumerate(zip(items, passages, strict=True)):
+            yield Asked(number, passage.asked, _features(number, item, passage), item.where)
+
+    return fit(made(), limit // 2, policy, SHORTENING)
 
 
 class Spans(ByLength):
@@ -159,7 +157,7 @@ def span_loss(model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     return total, there.sum()
 
 
-def _features(number: int, item: Question, passage: Passage) -> list[Feature]:
+def _features(number: int, item: Question, passage: Passage) -> tuple[Feature, ...]:
     tokens = [passage.tokens_of(*answer) for answer in item.answers]
     if None in tokens:
         raise DataError("the tokenizer makes no token of an answer", where=item.where or None, mend="remove the record")
@@ -168,4 +166,4 @@ def _features(number: int, item: Question, passage: Passage) -> list[Feature]:
         places = [window.places(*each) for each in tokens if each is not None]
         inside = tuple(each for each in places if each is not None)
         made.append(Feature(number, window, inside or ((window.none, window.none),)))
-    return made
+    return tuple(made)

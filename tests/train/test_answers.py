@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.resuming import check_resumes
@@ -9,7 +11,8 @@ from support.resuming import check_resumes
 from llmkit.config.sections import LoraOptions, TrainOptions
 from llmkit.errors import DataError
 from llmkit.models.adapters import attach
-from llmkit.train.answers import Answered, Answers, answers_nll, fit_answers
+from llmkit.train.answers import SHORTENING, Answered, Answers, answers_nll
+from llmkit.train.lengths import fit
 from llmkit.train.loop import train
 from llmkit.train.losses import token_loss
 from llmkit.train.samples import Sample
@@ -90,14 +93,13 @@ def answered(prompt, answer):
     return Answered(np.append(np.arange(prompt - 1) + 5, 1), np.append(np.arange(answer - 1) + 5, 1), "p:2")
 
 
-def test_too_long_rows_are_an_error_dropped_or_cut_and_a_cut_prompt_still_ends():
-    for policy in ("error", "split"):
-        with pytest.raises(DataError, match="a completion of 9 tokens is longer than the limit of 8") as caught:
-            fit_answers([answered(4, 9)], 8, policy)
-        assert caught.value.where == "p:2"
-    kept = fit_answers([answered(4, 4), answered(9, 4)], 8, "drop")
-    assert (len(kept.rows), kept.dropped, kept.longest) == (1, 1, 9)
-    cut = fit_answers([answered(4, 4), answered(10, 10)], 8, "truncate")
+def test_both_sides_are_cut_to_the_limit_and_a_prompt_keeps_the_mark_that_ends_it():
+    with pytest.raises(DataError, match="a completion of 9 tokens is longer than the limit of 8") as caught:
+        fit([answered(4, 9)], 8, "error", SHORTENING)
+    assert caught.value.where == "p:2"
+    cut = fit([answered(4, 4), answered(10, 10)], 8, "truncate", SHORTENING)
     assert cut.truncated == 1
-    assert cut.rows[1].prompt.tolist() == [5, 6, 7, 8, 9, 10, 11, 1]
-    assert cut.rows[1].answer.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]
+    assert cut.examples[1].prompt.tolist() == [5, 6, 7, 8, 9, 10, 11, 1]
+    assert cut.examples[1].answer.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]
+    (plain,) = fit([replace(answered(10, 4), closed=False)], 8, "truncate", SHORTENING).examples
+    assert plain.prompt.tolist() == [5, 6, 7, 8, 9, 10, 11, 12]

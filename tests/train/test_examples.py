@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from llmkit.errors import DataError
 from llmkit.models.templates import CHAT_TEMPLATES
-from llmkit.train.examples import Rendered, begins, ended, ends_of, fit, render, render_pair
+from llmkit.train.examples import SHORTENING, Rendered, begins, ended, ends_of, render, render_pair
+from llmkit.train.lengths import fit
 from llmkit.train.padding import Padded, buckets
 from llmkit.train.samples import IGNORE, Sample
 
@@ -147,24 +148,14 @@ def example(length, learned_from=0, where=""):
     return Rendered(np.arange(length), np.arange(length) >= learned_from, where)
 
 
-def test_too_long_is_an_error_unless_said_otherwise():
-    with pytest.raises(DataError, match="9 tokens is longer than the limit of 8") as caught:
-        fit([example(8), example(9, where="a.jsonl:2")], 8, "error")
-    assert caught.value.where == "a.jsonl:2"
-
-
-def test_what_became_of_the_long_ones_is_counted():
+def test_what_is_left_of_long_examples_is_their_beginning_or_all_of_their_pieces():
     given_ = [example(5), example(20), example(20, learned_from=15)]
-    dropped = fit(given_, 8, "drop")
-    assert (len(dropped.examples), dropped.dropped, dropped.longest) == (1, 2, 20)
-    cut = fit(given_, 8, "truncate")
+    cut = fit(given_, 8, "truncate", SHORTENING)
     assert [len(e) for e in cut.examples] == [5, 8]
-    assert (cut.truncated, cut.untrainable) == (2, 1)
-    split = fit(given_, 8, "split")
+    assert (cut.truncated, cut.untrainable) == (1, 1)
+    split = fit(given_, 8, "split", SHORTENING)
     assert [e.ids.tolist() for e in split.examples[1:4]] == [list(range(8)), list(range(8, 16)), list(range(16, 20))]
     assert (split.split, split.untrainable) == (2, 1)
-    with pytest.raises(DataError, match="no example is left"):
-        fit([example(20)], 8, "drop")
 
 
 def test_buckets_are_few_and_waste_less_than_a_quarter():
@@ -244,7 +235,7 @@ def test_the_ends_of_a_reply_are_eos_and_the_templates_own(name, ends, with_temp
 def test_an_example_that_was_cut_off_teaches_no_end(tokenizer):
     whole = render(TURNS, tokenizer, learn="last")
     assert ended(whole, ends_of(tokenizer))
-    cut = fit([whole], len(whole) - 3, "truncate").examples[0]
+    cut = fit([whole], len(whole) - 3, "truncate", SHORTENING).examples[0]
     assert not ended(cut, ends_of(tokenizer))
 
 

@@ -13,14 +13,15 @@ from llmkit.config.sections import LoraOptions, TrainOptions
 from llmkit.errors import DataError
 from llmkit.models.adapters import attach
 from llmkit.train.examples import Rendered, render, render_pair
+from llmkit.train.lengths import fit
 from llmkit.train.loop import train
 from llmkit.train.preference import (
+    SHORTENING,
     Pair,
     Pairs,
     answer_only,
     differ,
     dpo_loss,
-    fit_pairs,
     log_probabilities,
     row_log_probabilities,
 )
@@ -179,19 +180,14 @@ def rendered(length, answer, last=9):
     return Rendered(ids, np.arange(length) >= length - answer)
 
 
-def test_too_long_pairs_are_an_error_dropped_or_cut_on_both_sides_alike():
+def test_too_long_pairs_are_cut_on_both_sides_alike():
     short = Pair(rendered(6, 2), rendered(5, 2), "a:1")
     long = Pair(rendered(12, 9, last=1), rendered(4, 1, last=2), "a:2")
     hopeless = Pair(rendered(12, 2), rendered(4, 1), "a:3")
     same_so_far = Pair(rendered(12, 9, last=1), rendered(12, 9, last=2), "a:4")
-    for policy in ("error", "split"):
-        with pytest.raises(DataError, match="12 tokens, and the limit is 8") as caught:
-            fit_pairs([short, long], 8, policy)
-        assert caught.value.where == "a:2"
-    kept = fit_pairs([short, long], 8, "drop")
-    assert (kept.pairs, kept.dropped, kept.longest) == ([short], 1, 12)
-    cut = fit_pairs([short, long, hopeless, same_so_far], 8, "truncate")
-    assert (len(cut.pairs), cut.truncated, cut.untrainable) == (2, 1, 2)
-    assert len(cut.pairs[1].chosen) == 8 and differ(cut.pairs[1].chosen, cut.pairs[1].rejected)
-    with pytest.raises(DataError, match="no pair is left"):
-        fit_pairs([long], 8, "drop")
+    with pytest.raises(DataError, match="longer answer of 12 tokens is longer than the limit of 8") as caught:
+        fit([short, long], 8, "error", SHORTENING)
+    assert caught.value.where == "a:2"
+    cut = fit([short, long, hopeless, same_so_far], 8, "truncate", SHORTENING)
+    assert (len(cut.examples), cut.truncated, cut.untrainable) == (2, 1, 2)
+    assert len(cut.examples[1].chosen) == 8 and differ(cut.examples[1].chosen, cut.examples[1].rejected)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmkit.config.sections import SplitOptions
 from llmkit.errors import DataError, NotFoundError, UsageError, closest
@@ -13,15 +15,37 @@ from llmkit.stages.base import Context, Inputs, Raw
 from llmkit.stages.tuning.table import SCHEMAS
 
 if TYPE_CHECKING:
-    from llmkit.data.schemas import ExampleSchema
+    from llmkit.data.examples.fields import RowDrop
+    from llmkit.data.schemas import ExampleSchema, TrainingExample
     from llmkit.registry.store import Registry
     from llmkit.stages.finetune_lora import FinetuneConfig
-    from llmkit.stages.preview import PreviewOptions
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """The rows of a file of examples, read anew each time, all of them to train on: a file that is only looked at."""
+
+    path: Path
+    schema: ExampleSchema
+
+    def rows(self) -> Iterator[TrainingExample | RowDrop]:
+        """Every row, in order: as an example, or with the reason why it is none."""
+        from llmkit.data.examples.reading import read_training_rows
+
+        return read_training_rows([self.path], self.schema)
+
+    def examples(self, split: str | None = None, schema: Any = None) -> Iterator[Any]:
+        """The rows that are examples; none where those that are held out are asked for. `schema` has no choice."""
+        from llmkit.data.examples.fields import RowDrop
+
+        if split in (None, "train"):
+            yield from (row for row in self.rows() if not isinstance(row, RowDrop))
+
 
 ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
 
 
-def find_examples(cfg: FinetuneConfig | PreviewOptions, registry: Registry) -> Inputs:
+def find_examples(cfg: FinetuneConfig, registry: Registry) -> Inputs:
     """What --data names, as the role `data`: a file, or a dataset that the task can learn from.
 
     Raises:
@@ -62,7 +86,7 @@ def examples_folder(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
         seed=cfg.seed,
     )
     folder = ctx.work / "examples"
-    result = build_training_set([file], folder, _schema(cfg, file), options, reporter=ctx.reporter)
+    result = build_training_set([file], folder, schema_of(cfg, file), options, reporter=ctx.reporter)
     if not result.rows["train"]:
         raise DataError(
             "its name or its rows say that all of it is held out, so nothing is there to train on",
@@ -74,7 +98,7 @@ def examples_folder(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
     return folder
 
 
-def _schema(cfg: FinetuneConfig, file: Path) -> ExampleSchema:
+def schema_of(cfg: FinetuneConfig, file: Path) -> ExampleSchema:
     """What the file holds, as far as its first rows tell, among what the task can learn from."""
     from llmkit.data.examples.reading import detect_schema
 

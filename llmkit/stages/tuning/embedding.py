@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError, UsageError
 from llmkit.stages import models
-from llmkit.stages.tuning.task import Given, Part, Split, Task
+from llmkit.stages.tuning.task import Given, Split, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from llmkit.data.schemas import ExampleSchema
+    from llmkit.data.chat import Example
+    from llmkit.data.schemas import ExampleSchema, PreferenceExample
     from llmkit.evaluation.result import ItemRecord
     from llmkit.models.sentence_files import Role
-    from llmkit.train.contrastive import Anchored
+    from llmkit.stages.tuning.seen import Seen
+    from llmkit.train.contrastive import Anchored, Texts
+    from llmkit.train.lengths import Fitted
     from llmkit.train.samples import Batch, IntArray
 
 PROBED = 4
@@ -25,6 +28,21 @@ PROBED = 4
 
 FEW = 16
 """Pairs of a step from which on nothing is said: sentence-transformers' default batch."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Texts that belong together, the anchor first, as they are and as the encoder reads them."""
+
+    texts: Sequence[tuple[str, Role]]
+    row: Anchored
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    @property
+    def where(self) -> str:
+        return self.row.where
 
 
 class Embedding(Task):
@@ -35,13 +53,16 @@ class Embedding(Task):
 
     schema: ClassVar[ExampleSchema] = "chat"
     metrics: ClassVar[Sequence[str]] = ("mrr", "recall@1", "recall@10")
+    whole: ClassVar[str] = "a text has one vector"
 
     def __init__(self, given: Given) -> None:
         from llmkit.models.encoders import load_encoder
 
         super().__init__(given)
         _require_whole_steps(self.cfg.batch_size, self.cfg.micro_batch_size)
-        self.encoder = load_encoder(self.paths["model"], adapter=self.paths.get("adapter"), trainable=True)
+        self.encoder = load_encoder(
+            self.paths["model"], adapter=self.paths.get("adapter"), trainable=True, weights=self.weights
+        )
         self.loaded = self.encoder.loaded
         models.check_context(self.loaded.context, self.cfg.sequence_length)
         self.limit = self.cfg.sequence_length or self.encoder.limit or models.UNKNOWN_CONTEXT
@@ -59,16 +80,58 @@ class Embedding(Task):
     def facts(self) -> Mapping[str, Any]:
         return {"task": "embed", "pooling": self.encoder.pooling, "limit": self.limit}
 
-    def part(self, split: Split) -> Part:
+    @property
+    def aim(self) -> str:
+        return "the anchor is nearer to its positive than to every other document of the step"
+
+    @property
+    def reads(self) -> ExampleSchema:
+        return "preference" if self.dataset.schema == "preference" else "chat"
+
+    def fitted(self, examples: Iterable[Example | PreferenceExample]) -> Fitted[Written]:
+        from llmkit.train.lengths import Shortening, fit
+
+        def cut(example: Written, limit: int) -> Written:
+            return self._encoded(example.texts, example.where, limit)
+
+        rows = (self._encoded(*_texts(example)) for example in examples)
+        return fit(rows, self.limit, self.cfg.over_length, Shortening(cut, called=_called))
+
+    def sizes(self, examples: Sequence[Written]) -> Mapping[str, int]:
+        rows = [example.row for example in examples]
+        texts = [text for row in rows for text in (row.anchor, row.positive, row.negative) if text is not None]
+        return {"tokens": sum(map(len, texts))}
+
+    def samples(self, examples: Sequence[Written], split: Split) -> Texts:
         from llmkit.train.contrastive import Texts, check_apart
 
-        rows, counts = self._read[split]
-        if not rows:
-            return Part(None, counts)
-        if split == "train":
+        rows = [example.row for example in examples]
+        if split == "train" and self.weights:
             check_apart(rows)
-        shuffle = split == "train"
-        return Part(Texts(rows, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=shuffle), counts)
+        return Texts(rows, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=split == "train")
+
+    def seen(self, examples: Sequence[Written]) -> Sequence[Seen]:
+        from llmkit.stages.tuning.seen import Seen, handed, whole
+        from llmkit.train.contrastive import ContrastiveBatch
+        from llmkit.train.samples import Batch
+
+        anchors, count = whole(self.samples(examples, "train"), len(examples)), len(examples)
+        assert isinstance(anchors, ContrastiveBatch)  # noqa: S101  # these samples make no others
+        documents = Batch(anchors.documents, anchors.labels)
+        told = []
+        for number, example in enumerate(examples):
+            places = [(anchors, number, "anchor"), (documents, number, "positive")]
+            if example.row.negative is not None:
+                places.append((documents, count + number, "negative"))
+            told.append(
+                Seen(
+                    [
+                        handed(batch, row, int(batch.inputs["attention_mask"][row].sum()), title=title)
+                        for batch, row, title in places
+                    ]
+                )
+            )
+        return told
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.contrastive import contrastive_loss
@@ -81,7 +144,7 @@ class Embedding(Task):
         from llmkit.stages.tuning.scoring import spread
         from llmkit.train.contrastive import encode, ranks
 
-        rows = spread(self._read["validation"][0])
+        rows = [example.row for example in spread(self.held.examples)]
         if not rows:
             return []
         pooling = self.encoder.pooling
@@ -106,7 +169,7 @@ class Embedding(Task):
         from llmkit.train.contrastive import Texts
         from llmkit.train.samples import Batch, Sample
 
-        rows = self._read["train"][0][:PROBED]
+        rows = [example.row for example in self.training.examples[:PROBED]]
         found = Texts(rows, batch_size=len(rows), seed=0, shuffle=False)
         batch = found.batch([Sample(0, number) for number in range(len(rows))], len(rows))
         return Batch(batch.inputs, batch.labels)
@@ -117,71 +180,38 @@ class Embedding(Task):
         width = int(self.loaded.model.config.hidden_size)
         save_sentence_files(self.paths["model"], out, width=width, limit=self.limit)
 
-    @cached_property
-    def _read(self) -> Mapping[str, tuple[list[Anchored], Mapping[str, int]]]:
-        """The rows of each split in tokens, with their counts."""
-        return {split: self._rows(split) for split in ("train", "validation")}
-
-    def _rows(self, split: Split) -> tuple[list[Anchored], Mapping[str, int]]:
+    def _encoded(self, texts: Sequence[tuple[str, Role]], where: str, limit: int | None = None) -> Written:
         from llmkit.train.contrastive import Anchored
 
-        kept: list[Anchored] = []
-        longest = dropped = truncated = 0
-        for where, anchor, positive, negative in self._texts(split):
-            written: list[tuple[str, Role]] = [(anchor, "query"), (positive, "document")]
-            if negative:
-                written.append((negative, "document"))
-            ids = [self._ids(text, role) for text, role in written]
-            length = max(map(len, ids))
-            longest = max(longest, length)
-            if length > self.limit:
-                self._refuse(length, where)
-                if self.cfg.over_length == "drop":
-                    dropped += 1
-                    continue
-                truncated += 1
-                ids = [self._ids(text, role, cut=True) for text, role in written]
-            kept.append(Anchored(ids[0], ids[1], ids[2] if negative else None, where))
-        if not kept and split == "train":
-            raise DataError(
-                f"no pair is left: the longest text has {longest} tokens and the limit is {self.limit}",
-                mend="use --over-length truncate: an encoder reads the beginning of a text",
-            )
-        texts = [text for row in kept for text in (row.anchor, row.positive, row.negative) if text is not None]
-        counts = {"examples": len(kept), "tokens": sum(map(len, texts)), "longest": longest, "limit": self.limit}
-        return kept, {**counts, "dropped": dropped, "truncated": truncated, "split": 0}
+        anchor, positive, *negative = (self._ids(text, role, limit) for text, role in texts)
+        return Written(texts, Anchored(anchor, positive, negative[0] if negative else None, where))
 
-    def _refuse(self, length: int, where: str) -> None:
-        if self.cfg.over_length in ("error", "split"):
-            cannot = ", and a text with one vector cannot be split" if self.cfg.over_length == "split" else ""
-            raise DataError(
-                f"a text has {length} tokens, and the encoder reads {self.limit}{cannot}",
-                where=where,
-                mend="use --over-length truncate, as an index does, or drop",
-            )
-
-    def _ids(self, text: str, role: Role, *, cut: bool = False) -> IntArray:
+    def _ids(self, text: str, role: Role, limit: int | None) -> IntArray:
         import numpy as np
 
-        limit: Mapping[str, Any] = {"truncation": True, "max_length": self.limit} if cut else {"truncation": False}
+        how: Mapping[str, Any] = {"truncation": True, "max_length": limit} if limit else {"truncation": False}
         written = self.encoder.written(text, role)
         # What the tokenizer's own file says of padding and length is for other uses.
-        encoded = self.loaded.tokenizer(written, padding=False, verbose=False, **limit)
+        encoded = self.loaded.tokenizer(written, padding=False, verbose=False, **how)
         return np.array(encoded["input_ids"], dtype=np.int64)
 
-    def _texts(self, split: Split) -> Iterator[tuple[str, str, str, str | None]]:
-        """(where, anchor, positive, negative) of each example, of which one turn of the user is asked."""
-        if self.dataset.schema == "preference":
-            for each in self.dataset.examples(split, "preference"):
-                where = f"{each.source}:{each.record}"
-                for answer in (each.chosen, each.rejected):
-                    _one_turn([message.role for message in (*each.prompt, *answer)], where)
-                yield where, each.prompt[0].content, each.chosen[0].content, each.rejected[0].content
-            return
-        for example in self.dataset.examples(split, "chat"):
-            where = f"{example.source}:{example.record}"
-            _one_turn([message.role for message in example.messages], where)
-            yield where, example.prompt[0].content, example.completion, None
+
+def _called(_: Written) -> str:
+    return "a text"
+
+
+def _texts(example: Example | PreferenceExample) -> tuple[Sequence[tuple[str, Role]], str]:
+    """Anchor, positive and perhaps negative of an example, of which one turn of the user is asked; and its place."""
+    from llmkit.data.schemas import PreferenceExample
+
+    where = f"{example.source}:{example.record}"
+    if isinstance(example, PreferenceExample):
+        for answer in (example.chosen, example.rejected):
+            _one_turn([message.role for message in (*example.prompt, *answer)], where)
+        chosen, rejected = example.chosen[0].content, example.rejected[0].content
+        return ((example.prompt[0].content, "query"), (chosen, "document"), (rejected, "document")), where
+    _one_turn([message.role for message in example.messages], where)
+    return ((example.prompt[0].content, "query"), (example.completion, "document")), where
 
 
 def _one_turn(roles: Sequence[str], where: str) -> None:

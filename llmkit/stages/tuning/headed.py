@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import DataError, UsageError
+from llmkit.errors import DataError
 from llmkit.stages import models
-from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
+from llmkit.stages.tuning.task import SHOWN, Given, Split, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
     from llmkit.evaluation.result import ItemRecord, Score
     from llmkit.models.task_models import Head
-    from llmkit.train.labelled import EncodedItems, Item, Labelled
+    from llmkit.stages.tuning.seen import Seen
+    from llmkit.train.labelled import Encoded, Item, Labelled
+    from llmkit.train.lengths import Fitted
     from llmkit.train.samples import Batch
 
 MOST_SCORED = 5000
@@ -32,20 +34,20 @@ class Headed(Task):
 
     words = False
     """Whether each word has a label of its own."""
+    whole: ClassVar[str] = "half a text has not the label of the whole"
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
-        if self.cfg.over_length == "split":
-            raise UsageError(
-                "--over-length split is for texts that are learned token by token: half a text has not the label of "
-                "the whole",
-                mend="use --over-length error, drop or truncate",
-            )
         from llmkit.models.task_models import with_head
 
         self.head = self.made_head()
         made = with_head(
-            self.paths["model"], self.head, seed=self.cfg.seed, adapter=self.paths.get("adapter"), trainable=True
+            self.paths["model"],
+            self.head,
+            seed=self.cfg.seed,
+            adapter=self.paths.get("adapter"),
+            trainable=True,
+            weights=self.weights,
         )
         self.loaded, self.new = made.loaded, made.new
         self.limit = models.sequence_limit(self.loaded, self.cfg.sequence_length)
@@ -59,8 +61,12 @@ class Headed(Task):
         """
 
     @abstractmethod
-    def items(self, split: Split) -> Sequence[Item]:
-        """The examples of a split, with targets; raises DataError for one that has none of the head's."""
+    def item(self, example: Any) -> Item:
+        """An example with its target; raises DataError where that is none of the head's."""
+
+    @abstractmethod
+    def told(self, batch: Batch, row: int, length: int) -> Seen:
+        """What a row of a batch, with so many tokens, hands over and asks for."""
 
     @abstractmethod
     def score(self, number: int, output: NDArray[np.float32]) -> tuple[Mapping[str, Score], Mapping[str, Any]]:
@@ -87,27 +93,21 @@ class Headed(Task):
     def name(self) -> str:
         """As `--task` has it."""
 
-    def part(self, split: Split) -> Part:
-        found = self.encoded(split)
-        counts = {
-            "examples": len(found.examples),
-            "tokens": sum(map(len, found.examples)),
-            "longest": found.longest,
-            "limit": self.limit,
-            "dropped": found.dropped,
-            "truncated": found.truncated,
-        }
-        return Part(self.samples(split), counts)
+    def fitted(self, examples: Iterable[Any]) -> Fitted[Encoded]:
+        from llmkit.train.labelled import encode
 
-    def samples(self, split: Split) -> Labelled | None:
-        """The encoded examples of a split for the loop; None where there are none."""
+        items = [self.item(example) for example in examples]
+        causal = self.loaded.objective == "causal"
+        return encode(items, self.loaded.tokenizer, limit=self.limit, policy=self.cfg.over_length, last_piece=causal)
+
+    def sizes(self, examples: Sequence[Encoded]) -> Mapping[str, int]:
+        return {"tokens": sum(map(len, examples))}
+
+    def samples(self, examples: Sequence[Encoded], split: Split) -> Labelled:
         from llmkit.train.labelled import Labelled
 
-        found = self.encoded(split)
-        if not found.examples:
-            return None
         return Labelled(
-            found.examples,
+            examples,
             batch_size=self.cfg.batch_size,
             seed=self.cfg.seed,
             filler=self.loaded.model.config.pad_token_id,
@@ -115,9 +115,11 @@ class Headed(Task):
             shuffle=split == "train",
         )
 
-    def encoded(self, split: Split) -> EncodedItems:
-        """The examples of a split in tokens."""
-        return self._training if split == "train" else self._held
+    def seen(self, examples: Sequence[Encoded]) -> Sequence[Seen]:
+        from llmkit.stages.tuning.seen import whole
+
+        batch = whole(self.samples(examples, "train"), len(examples))
+        return [self.told(batch, row, len(example)) for row, example in enumerate(examples)]
 
     def records(self, model: nn.Module) -> list[ItemRecord]:
         return self._records({number: self.score(number, output) for number, output in self._outputs(model).items()})
@@ -143,7 +145,11 @@ class Headed(Task):
 
     def held_item(self, number: int) -> Item:
         """A held-out example by its number among the encoded ones."""
-        return self._items["validation"][self._held.examples[number].item]
+        return self.item(self.held_example(number))
+
+    def held_example(self, number: int) -> Any:
+        """The same as it is in the dataset."""
+        return self._held_out[self.held.examples[number].item]
 
     def fresh(self) -> Any:
         from llmkit.models.task_models import with_head
@@ -153,8 +159,7 @@ class Headed(Task):
     def probe(self) -> Batch:
         from llmkit.train.samples import Sample
 
-        samples = self.samples("train")
-        assert samples is not None  # noqa: S101  # a task refuses a dataset without examples
+        samples = self.samples(self.training.examples, "train")
         count = min(PROBED, len(samples))
         return samples.batch([Sample(0, number) for number in range(count)], count)
 
@@ -176,31 +181,15 @@ class Headed(Task):
         return facts
 
     @cached_property
-    def _items(self) -> Mapping[Split, Sequence[Item]]:
-        return {"train": self.items("train"), "validation": self.items("validation")}
-
-    @cached_property
-    def _training(self) -> EncodedItems:
-        return self._encode("train")
-
-    @cached_property
-    def _held(self) -> EncodedItems:
-        return self._encode("validation")
-
-    def _encode(self, split: Split) -> EncodedItems:
-        from llmkit.train.labelled import encode
-
-        policy = self.cfg.over_length
-        assert policy != "split"  # noqa: S101  # refused in __init__
-        causal = self.loaded.objective == "causal"
-        items = self._items[split]
-        return encode(items, self.loaded.tokenizer, limit=self.limit, policy=policy, last_piece=causal)
+    def _held_out(self) -> Sequence[Any]:
+        schema: Any = self.schema
+        return list(self.dataset.examples("validation", schema))
 
     @cached_property
     def _scored(self) -> Sequence[int]:
         from llmkit.stages.tuning.scoring import spread
 
-        return spread(range(len(self._held.examples)), MOST_SCORED) if self._held.examples else []
+        return spread(range(len(self.held.examples)), MOST_SCORED)
 
     @property
     def _shown(self) -> Sequence[int]:
@@ -210,9 +199,9 @@ class Headed(Task):
         from llmkit.train.labelled import outputs
 
         wanted = self._scored if numbers is None else numbers
-        samples = self.samples("validation")
-        if samples is None:
+        if not wanted:
             return {}
+        samples = self.samples(self.held.examples, "validation")
         return outputs(model, samples, wanted, batch_size=SCORED_AT_ONCE, words=self.words)
 
     def _records(self, found: Mapping[int, tuple[Mapping[str, Score], Mapping[str, Any]]]) -> list[ItemRecord]:
@@ -228,13 +217,3 @@ class Headed(Task):
             )
             for number, (scores, detail) in found.items()
         ]
-
-
-def nothing_to_train_on(held: Sequence[object]) -> DataError:
-    """The error for a dataset without a training split."""
-    if not held:
-        return DataError("there is no example to train on", mend="check the data and its splits")
-    return DataError(
-        f"there is no example to train on: all {len(held):,} are held out",
-        mend="their file is named so (dev, val, test), or their field `split` says so: change it, or add training data",
-    )

@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError, UsageError
-from llmkit.stages.tuning.headed import Headed, nothing_to_train_on
-from llmkit.stages.tuning.task import Split
+from llmkit.stages.tuning.headed import Headed
+from llmkit.stages.tuning.task import Split, nothing_to_train_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema, LabelExample
     from llmkit.evaluation.result import ItemRecord, Score
     from llmkit.models.task_models import Head
+    from llmkit.stages.tuning.seen import Seen, Strip
     from llmkit.train.labelled import Item
     from llmkit.train.samples import Batch
 
@@ -43,7 +44,7 @@ class _Texts(Headed):
         }
         every = [*found["train"], *found["validation"]]
         if not found["train"]:
-            raise nothing_to_train_on(found["validation"])
+            raise nothing_to_train_on(len(found["validation"]))
         pairs = every[0].text_pair is not None
         odd = next((example for example in every if (example.text_pair is not None) != pairs), None)
         if odd is not None:
@@ -62,7 +63,15 @@ class _Texts(Headed):
         return Item(example.text, example.text_pair, target, _where(example))
 
     def _held_label(self, number: int) -> str:
-        return self.examples["validation"][self.encoded("validation").examples[number].item].label
+        return str(self.held_example(number).label)
+
+    def _strip(self, batch: Batch, row: int, length: int) -> Strip:
+        from llmkit.stages.tuning.seen import handed
+
+        return handed(batch, row, length)
+
+    def _read_at(self, batch: Batch, row: int) -> str:
+        return f", read at token {int(batch.labels[row, 1])}" if self.loaded.objective == "causal" else ""
 
 
 class Classify(_Texts):
@@ -90,17 +99,31 @@ class Classify(_Texts):
             )
         return Head("sequence", known or tuple(sorted(distinct, key=_natural)))
 
-    def items(self, split: Split) -> Sequence[Item]:
-        number = {label: at for at, label in enumerate(self.head.labels)}
-        for example in self.examples[split]:
-            if example.label not in number:
-                seen = "the model tells apart" if self.stored() else "the examples to train on have"
-                raise DataError(
-                    f"the label '{example.label}' is none of those that {seen}: {_listed(self.head.labels)}",
-                    where=_where(example),
-                    mend="mend the label, remove the record, or have examples of it in the training split",
-                )
-        return [self._item(example, number[example.label]) for example in self.examples[split]]
+    @property
+    def aim(self) -> str:
+        return f"one of {len(self.head.labels)} labels: {_listed(self.head.labels)}"
+
+    def item(self, example: LabelExample) -> Item:
+        number = self._numbers.get(example.label)
+        if number is None:
+            seen = "the model tells apart" if self.stored() else "the examples to train on have"
+            raise DataError(
+                f"the label '{example.label}' is none of those that {seen}: {_listed(self.head.labels)}",
+                where=_where(example),
+                mend="mend the label, remove the record, or have examples of it in the training split",
+            )
+        return self._item(example, number)
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {label: at for at, label in enumerate(self.head.labels)}
+
+    def told(self, batch: Batch, row: int, length: int) -> Seen:
+        from llmkit.stages.tuning.seen import Seen
+
+        number = int(batch.labels[row, 0])
+        target = f"label '{self.head.labels[number]}' (number {number}){self._read_at(batch, row)}"
+        return Seen([self._strip(batch, row, length)], target)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.labelled import class_loss
@@ -170,8 +193,19 @@ class Regress(_Texts):
         # The model says (value - mean) / scale.
         return {**super().facts, "mean": self.mean, "scale": self.scale}
 
-    def items(self, split: Split) -> Sequence[Item]:
-        return [self._item(example, (_value(example) - self.mean) / self.scale) for example in self.examples[split]]
+    @property
+    def aim(self) -> str:
+        return f"a number, as its distance from {self.mean:.4g} in units of {self.scale:.4g}"
+
+    def item(self, example: LabelExample) -> Item:
+        return self._item(example, (_value(example) - self.mean) / self.scale)
+
+    def told(self, batch: Batch, row: int, length: int) -> Seen:
+        from llmkit.stages.tuning.seen import Seen
+
+        scaled = float(batch.labels[row, 0])
+        target = f"value {scaled * self.scale + self.mean:.6g}, learned as {scaled:+.4f}{self._read_at(batch, row)}"
+        return Seen([self._strip(batch, row, length)], target)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.labelled import value_loss

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError
-from llmkit.stages.tuning.causal import PROBED, Causal
+from llmkit.stages.tuning.causal import PROBED
+from llmkit.stages.tuning.spoken import Spoken
 from llmkit.stages.tuning.table import rate_notes
-from llmkit.stages.tuning.task import SHOWN, Given, Part, Split
+from llmkit.stages.tuning.task import SHOWN, Given, Split
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from llmkit.data.chat import Example, Message
     from llmkit.data.schemas import ExampleSchema, PreferenceExample
     from llmkit.evaluation.result import ItemRecord
+    from llmkit.stages.tuning.seen import Seen
     from llmkit.train.examples import Rendered
-    from llmkit.train.preference import FittedPairs, FloatArray, Pair, Pairs
+    from llmkit.train.lengths import Fitted
+    from llmkit.train.preference import FloatArray, Pair, Pairs
     from llmkit.train.samples import Batch
 
 
-class Preference(Causal):
+class Preference(Spoken):
     """DPO on conversations: the same rendering as chat, the loss on the answers' tokens only.
 
     The reference is the model that --model names, as it is before the first step: the base, or an adapter that is
@@ -31,8 +34,8 @@ class Preference(Causal):
 
     schema: ClassVar[ExampleSchema] = "preference"
     metrics: ClassVar[Sequence[str]] = ("preference_accuracy", "reward_margin", "ranking_accuracy")
-    likelihood: ClassVar[bool] = False
     takes: ClassVar[Sequence[str]] = ("template",)
+    whole: ClassVar[str] = "half an answer answers nothing"
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
@@ -48,30 +51,39 @@ class Preference(Causal):
     def facts(self) -> Mapping[str, Any]:
         return {**super().facts, "tuned": "dpo", "beta": self.cfg.dpo.beta}
 
-    @cached_property
-    def pairs(self) -> Mapping[str, FittedPairs]:
-        """The pairs of each split in tokens; there may be none held out."""
-        return {split: self._fitted_pairs(split) for split in ("train", "validation")}
+    @property
+    def aim(self) -> str:
+        return "the chosen answer's tokens rather than those of the rejected one"
 
-    def part(self, split: Split) -> Part:
+    def fitted(self, examples: Iterable[PreferenceExample]) -> Fitted[Pair]:
+        from llmkit.train.lengths import fit
+        from llmkit.train.preference import SHORTENING
+
+        return fit(map(self._pair, examples), self.limit, self.cfg.over_length, SHORTENING)
+
+    def sizes(self, examples: Sequence[Pair]) -> Mapping[str, int]:
+        sides = [side for pair in examples for side in (pair.chosen, pair.rejected)]
+        return {"tokens": sum(map(len, sides)), "trained": sum(int(side.trained.sum()) for side in sides)}
+
+    def samples(self, examples: Sequence[Pair], split: Split) -> Pairs:
         from llmkit.train.preference import Pairs
 
-        found = self.pairs[split]
-        sides = [side for pair in found.pairs for side in (pair.chosen, pair.rejected)]
-        counts = {
-            "examples": len(found.pairs),
-            "tokens": sum(map(len, sides)),
-            "trained": sum(int(side.trained.sum()) for side in sides),
-            "longest": found.longest,
-            "limit": self.limit,
-            "dropped": found.dropped,
-            "truncated": found.truncated,
-            "split": 0,
-        }
-        if not found.pairs:
-            return Part(None, counts)
-        samples = Pairs(found.pairs, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=split == "train")
-        return Part(samples.against(self._reference(split, samples)), counts)
+        found = Pairs(examples, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=split == "train")
+        return found.against(self._reference(split, found)) if self.weights else found
+
+    def seen(self, examples: Sequence[Pair]) -> Sequence[Seen]:
+        from llmkit.stages.tuning.seen import Seen, next_tokens, whole
+
+        batch, count = whole(self.samples(examples, "train"), len(examples)), len(examples)
+        return [
+            Seen(
+                [
+                    next_tokens(batch, row, 0, len(pair.chosen) - 1, "chosen"),
+                    next_tokens(batch, count + row, 0, len(pair.rejected) - 1, "rejected"),
+                ]
+            )
+            for row, pair in enumerate(examples)
+        ]
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.preference import dpo_loss
@@ -89,19 +101,19 @@ class Preference(Causal):
 
     @property
     def stops(self) -> Sequence[int]:
-        said = {pair.chosen.last_trained for pair in self.pairs["train"].pairs[:4]}
+        said = {pair.chosen.last_trained for pair in self.training.examples[:4]}
         ends = {self.loaded.tokenizer.eos_token_id, *said}
         return sorted(ends - {None})
 
     def probe(self) -> Batch:
         from llmkit.train.samples import Batch, Sample
 
-        found = self._samples(self.pairs["train"].pairs[:PROBED])
+        found = self._alone_in_rows(self.training.examples[:PROBED])
         batch = found.batch([Sample(0, number) for number in range(len(found))], len(found))
         return Batch(batch.inputs, batch.labels)
 
     @cached_property
-    def _questions(self) -> list[Example]:
+    def questions(self) -> list[Example]:
         from llmkit.data.chat import Example
 
         held = list(self.dataset.examples("validation", "preference"))[:SHOWN]
@@ -111,10 +123,7 @@ class Preference(Causal):
         held = list(self.dataset.examples("validation", "preference"))[:SHOWN]
         return [{"prompt": each.prompt[-1].content, "gold": each.chosen[0].content} for each in held]
 
-    def endings(self, model: nn.Module) -> Mapping[str, Any]:
-        return {}
-
-    def _samples(self, pairs: Sequence[Pair]) -> Pairs:
+    def _alone_in_rows(self, pairs: Sequence[Pair]) -> Pairs:
         from llmkit.train.preference import Pairs
 
         return Pairs(pairs, batch_size=1, seed=0, shuffle=False)
@@ -128,13 +137,13 @@ class Preference(Causal):
         pairs = self._scored
         if not pairs:
             return np.zeros((0, 2), np.float32)
-        return log_probabilities(model, self._samples(pairs), batch_size=1)
+        return log_probabilities(model, self._alone_in_rows(pairs), batch_size=1)
 
     @cached_property
     def _scored(self) -> list[Pair]:
         from llmkit.stages.tuning.scoring import spread
 
-        return spread(self.pairs["validation"].pairs)
+        return spread(self.held.examples)
 
     def _scores(self, before: FloatArray, after: FloatArray) -> list[ItemRecord]:
         from llmkit.evaluation.aggregate import score
@@ -173,14 +182,6 @@ class Preference(Causal):
 
         return np.array(kept(self._work / f"reference-{split}.json", computed), dtype=np.float32)
 
-    def _fitted_pairs(self, split: Split) -> FittedPairs:
-        from llmkit.train.preference import FittedPairs, fit_pairs
-
-        found = [self._pair(example) for example in self.dataset.examples(split, "preference")]
-        if not found and split == "validation":
-            return FittedPairs([], 0)
-        return fit_pairs(found, self.limit, self.cfg.over_length)
-
     def _pair(self, example: PreferenceExample) -> Pair:
         from llmkit.train.preference import Pair, differ
 
@@ -201,14 +202,16 @@ class Preference(Causal):
         if self.chat:
             turns = [{"role": m.role, "content": m.content} for m in (*example.prompt, *answer)]
             said_before = sum(message.role == "assistant" for message in example.prompt)
-            return answer_only(render(turns, self.loaded.tokenizer, where=where), said_before)
+            whole = self.words.begun(render(turns, self.loaded.tokenizer, where=where))
+            return answer_only(whole, said_before)
         if len(example.prompt) > 1 or len(answer) > 1:
             raise DataError(
                 "a conversation of several turns needs a chat template, and the model's tokenizer has none",
                 where=where,
                 mend="use a model whose tokenizer has a template, or pairs of a prompt and an answer",
             )
-        return render_pair(example.prompt[0].content, answer[0].content, self.loaded.tokenizer, where=where)
+        alone = render_pair(example.prompt[0].content, answer[0].content, self.loaded.tokenizer, where=where)
+        return self.words.begun(alone)
 
 
 def _won(margin: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from llmkit.config.sections import WordingOptions
     from llmkit.data.chat import Example
     from llmkit.models.templates import Template
-    from llmkit.train.examples import Fitted, Learn, Rendered
+    from llmkit.train.examples import Learn, Rendered
 
 GIVE_ONE = "give one: --template chatml (or llama3, gemma, llama2, vicuna, or a file of Jinja)"
 
@@ -65,16 +65,16 @@ class Wording:
         """An example in tokens.
 
         Raises:
-            DataError: it cannot be learned from.
+            DataError: it cannot be learned from, or begins twice.
         """
         from llmkit.train.examples import render, render_pair
 
         where = f"{example.source}:{example.record}"
         if not example.prompt:
-            return render_pair("", example.completion, self.tokenizer, where=where, learn=self.learn)
+            return self.begun(render_pair("", example.completion, self.tokenizer, where=where, learn=self.learn))
         if self.chat:
             messages = [{"role": message.role, "content": message.content} for message in example.messages]
-            return render(messages, self.tokenizer, where=where, learn=self.learn)
+            return self.begun(render(messages, self.tokenizer, where=where, learn=self.learn))
         if len(example.prompt) > 1:
             raise DataError(
                 "a conversation of several turns needs a chat template, and there is none",
@@ -82,7 +82,21 @@ class Wording:
                 mend=f"{GIVE_ONE}; --task text is for single prompts and their completions",
             )
         prompt = example.prompt[0].content
-        return render_pair(prompt, example.completion, self.tokenizer, where=where, learn=self.learn)
+        return self.begun(render_pair(prompt, example.completion, self.tokenizer, where=where, learn=self.learn))
+
+    def begun(self, example: Rendered) -> Rendered:
+        """The example; raises DataError, with the template and the record, where it begins with several BOS tokens."""
+        from llmkit.train.examples import begins
+
+        count = begins(example, self.tokenizer.bos_token_id)
+        if count > 1:
+            raise DataError(
+                f"the text begins with {count} beginning-of-text tokens ({self.tokenizer.bos_token}), and one is right "
+                f"(template: {self.template.name if self.template else 'none'})",
+                where=example.where or None,
+                mend="take one of them out of the template, or out of the record",
+            )
+        return example
 
 
 def wording(tokenizer: Any, task: str, options: WordingOptions) -> Wording:
@@ -119,25 +133,6 @@ def wording(tokenizer: Any, task: str, options: WordingOptions) -> Wording:
     return Wording(tokenizer, options.learn, template, tuple(missing), tuple(ids))
 
 
-def fitted(examples: Iterable[Example], words: Wording, *, limit: int, over_length: Any, needed: bool = True) -> Fitted:
-    """Examples in tokens, within the limit.
-
-    Args:
-        needed: whether none at all is an error.
-
-    Raises:
-        DataError: an example cannot be learned from, or is too long and the policy says so; or one begins twice.
-    """
-    from llmkit.train.examples import Fitted, fit
-
-    found = [words.rendered(example) for example in examples]
-    if not found and not needed:
-        return Fitted([], 0)
-    for example in found:
-        check_start(example, words)
-    return fit(found, limit, over_length)
-
-
 def check_ends(found: Sequence[Rendered], words: Wording, *, over_length: str) -> list[str]:
     """Warnings about how many examples teach the model to stop.
 
@@ -157,18 +152,3 @@ def check_ends(found: Sequence[Rendered], words: Wording, *, over_length: str) -
             else "use a --template that ends a turn of the assistant by a control token, or by {{ eos_token }}",
         )
     return [f"{said}: the others were cut off before it"] if taught < len(found) / 2 else []
-
-
-def check_start(example: Rendered, words: Wording) -> None:
-    """Raise DataError, with the template and the record, where a text begins with several BOS tokens."""
-    from llmkit.train.examples import begins
-
-    count = begins(example, words.tokenizer.bos_token_id)
-    if count > 1:
-        name = words.template.name if words.template else "none"
-        raise DataError(
-            f"the text begins with {count} beginning-of-text tokens ({words.tokenizer.bos_token}), and one is right "
-            f"(template: {name})",
-            where=example.where or None,
-            mend="take one of them out of the template, or out of the record",
-        )

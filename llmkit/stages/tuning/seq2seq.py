@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError, UsageError
 from llmkit.stages import models
-from llmkit.stages.tuning.causal import ANSWER_TOKENS, PROBED
+from llmkit.stages.tuning.causal import PROBED
+from llmkit.stages.tuning.spoken import ANSWER_TOKENS
 from llmkit.stages.tuning.table import rate_notes
-from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
+from llmkit.stages.tuning.task import SHOWN, Given, Split, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema
     from llmkit.evaluation.result import ItemRecord
     from llmkit.generation.local import LocalModel
-    from llmkit.train.answers import Answered, FittedAnswers
+    from llmkit.stages.tuning.seen import Seen
+    from llmkit.train.answers import Answered, Answers
+    from llmkit.train.lengths import Fitted
     from llmkit.train.samples import Batch
 
 
@@ -29,12 +32,15 @@ class Seq2Seq(Task):
     schema: ClassVar[ExampleSchema] = "chat"
     metrics: ClassVar[Sequence[str]] = ("loss",)
     likelihood: ClassVar[bool] = True
+    whole: ClassVar[str] = "the second half of an answer answers no prompt"
 
     def __init__(self, given: Given) -> None:
         from llmkit.models.load import load_model
 
         super().__init__(given)
-        self.loaded = load_model(self.paths["model"], adapter=self.paths.get("adapter"), trainable=True)
+        self.loaded = load_model(
+            self.paths["model"], adapter=self.paths.get("adapter"), trainable=True, weights=self.weights
+        )
         if self.loaded.objective != "seq2seq":
             raise UsageError(
                 f"a {self.loaded.objective} model has no encoder and decoder",
@@ -51,27 +57,41 @@ class Seq2Seq(Task):
     def facts(self) -> Mapping[str, Any]:
         return {"task": "seq2seq", "limit": self.limit}
 
-    def part(self, split: Split) -> Part:
+    @property
+    def aim(self) -> str:
+        return "the completion and the token that ends it"
+
+    def fitted(self, examples: Iterable[Example]) -> Fitted[Answered]:
+        from llmkit.train.answers import SHORTENING
+        from llmkit.train.lengths import fit
+
+        return fit(map(self._row, examples), self.limit, self.cfg.over_length, SHORTENING)
+
+    def sizes(self, examples: Sequence[Answered]) -> Mapping[str, int]:
+        trained = sum(len(row.answer) for row in examples)
+        return {"tokens": sum(len(row.prompt) for row in examples) + trained, "trained": trained}
+
+    def samples(self, examples: Sequence[Answered], split: Split) -> Answers:
         from llmkit.train.answers import Answers
 
-        found = self._fitted[split]
-        counts = {
-            "examples": len(found.rows),
-            "tokens": sum(len(row.prompt) + len(row.answer) for row in found.rows),
-            "trained": sum(len(row.answer) for row in found.rows),
-            "longest": found.longest,
-            "limit": self.limit,
-            "dropped": found.dropped,
-            "truncated": found.truncated,
-            "split": 0,
-        }
-        if not found.rows:
-            return Part(None, counts)
-        shuffle = split == "train"
-        samples = Answers(
-            found.rows, start=self._start, batch_size=self.cfg.batch_size, seed=self.cfg.seed, shuffle=shuffle
-        )
-        return Part(samples, counts)
+        cfg = self.cfg
+        return Answers(examples, start=self._start, batch_size=cfg.batch_size, seed=cfg.seed, shuffle=split == "train")
+
+    def seen(self, examples: Sequence[Answered]) -> Sequence[Seen]:
+        from llmkit.stages.tuning.seen import Seen, handed, next_tokens, whole
+        from llmkit.train.samples import Batch
+
+        batch = whole(self.samples(examples, "train"), len(examples))
+        decoder = Batch({"input_ids": batch.inputs["decoder_input_ids"]}, batch.labels)
+        return [
+            Seen(
+                [
+                    handed(batch, row, int(batch.inputs["attention_mask"][row].sum()), title="the encoder reads"),
+                    next_tokens(decoder, row, 0, len(example.answer), "the decoder learns"),
+                ]
+            )
+            for row, example in enumerate(examples)
+        ]
 
     def records(self, model: nn.Module) -> list[ItemRecord]:
         from llmkit.evaluation.aggregate import score
@@ -79,7 +99,7 @@ class Seq2Seq(Task):
         from llmkit.stages.tuning.scoring import spread
         from llmkit.train.answers import answers_nll
 
-        rows = spread(self._fitted["validation"].rows)
+        rows = spread(self.held.examples)
         return [
             ItemRecord(
                 id=f"{number}:{row.where}",
@@ -109,7 +129,7 @@ class Seq2Seq(Task):
         from llmkit.train.answers import Answers
         from llmkit.train.samples import Sample
 
-        rows = self._fitted["train"].rows[:PROBED]
+        rows = self.training.examples[:PROBED]
         found = Answers(rows, start=self._start, batch_size=len(rows), seed=0, shuffle=False)
         return found.batch([Sample(0, number) for number in range(len(rows))], len(rows))
 
@@ -134,19 +154,6 @@ class Seq2Seq(Task):
     def _questions(self) -> list[Example]:
         return [example for example in self.dataset.examples("validation") if example.prompt][:SHOWN]
 
-    @cached_property
-    def _fitted(self) -> Mapping[str, FittedAnswers]:
-        """The rows of each split in tokens; there may be none held out."""
-        return {split: self._rows(split) for split in ("train", "validation")}
-
-    def _rows(self, split: Split) -> FittedAnswers:
-        from llmkit.train.answers import FittedAnswers, fit_answers
-
-        rows = [self._row(example) for example in self.dataset.examples(split)]
-        if not rows and split == "validation":
-            return FittedAnswers([], 0)
-        return fit_answers(rows, self.limit, self.cfg.over_length)
-
     def _row(self, example: Example) -> Answered:
         import numpy as np
 
@@ -163,7 +170,8 @@ class Seq2Seq(Task):
         # As `ask` and `serve` will put it: through the chat template where there is one, else as it is.
         asked = self._local.encode_messages(_messages(example))
         said = tokenizer.encode(example.completion, add_special_tokens=False)
-        return Answered(np.array(asked, np.int64), np.array([*said, tokenizer.eos_token_id], np.int64), where)
+        closed = asked[-1] in tokenizer.all_special_ids
+        return Answered(np.array(asked, np.int64), np.array([*said, tokenizer.eos_token_id], np.int64), where, closed)
 
 
 def _messages(example: Example) -> list[dict[str, str]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from llmkit.errors import DataError, UsageError
+from llmkit.errors import DataError
 from llmkit.stages import models
-from llmkit.stages.tuning.task import SHOWN, Given, Part, Split, Task
+from llmkit.stages.tuning.task import SHOWN, Given, Split, Task, nothing_to_train_on
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema, SpanExample
     from llmkit.evaluation.result import ItemRecord
     from llmkit.models.reading import Reading
+    from llmkit.stages.tuning.seen import Seen, Strip
+    from llmkit.train.lengths import Fitted
     from llmkit.train.samples import Batch
-    from llmkit.train.spans import Features, Question, Spans
+    from llmkit.train.spans import Asked, Feature, Question, Spans
 
 MOST_SCORED = 2000
 """Held-out questions that are scored, at most, evenly spread."""
@@ -42,14 +44,10 @@ class SpanReading(Task):
         "answerable_exact_match",
         "no_answer_accuracy",
     )
+    whole: ClassVar[str] = "a long context is read in windows anyway, and half a question asks nothing"
 
     def __init__(self, given: Given) -> None:
         super().__init__(given)
-        if self.cfg.over_length == "split":
-            raise UsageError(
-                "--over-length split means nothing for questions: a long context is read in windows anyway",
-                mend="say what is done about a question of half a window: --over-length error, drop or truncate",
-            )
         from llmkit.models.reading import LIMIT
         from llmkit.models.task_models import Head, with_head
 
@@ -58,11 +56,11 @@ class SpanReading(Task):
             "validation": list(self.dataset.examples("validation", "span")),
         }
         if not self.examples["train"]:
-            raise DataError("there is no question to train on", mend="check the data and its splits")
+            raise nothing_to_train_on(len(self.examples["validation"]))
         read_before = self._stored()
         self.head = Head("span")
         folder, adapter = self.paths["model"], self.paths.get("adapter")
-        made = with_head(folder, self.head, seed=self.cfg.seed, adapter=adapter, trainable=True)
+        made = with_head(folder, self.head, seed=self.cfg.seed, adapter=adapter, trainable=True, weights=self.weights)
         self.loaded, self.new = made.loaded, made.new
         most = models.sequence_limit(self.loaded, self.cfg.sequence_length)
         self.limit = most if self.cfg.sequence_length else min(most, LIMIT)
@@ -80,28 +78,52 @@ class SpanReading(Task):
         # `threshold` is that of `Reading.answer`; none where all questions have answers.
         return {"task": "qa", **self.head.facts(), "limit": self.limit, "threshold": self.threshold}
 
-    @cached_property
-    def training(self) -> Features:
-        """The questions to train on, in windows."""
-        return self._features("train")
+    @property
+    def aim(self) -> str:
+        none = ", or that the context has none" if self.threshold is not None else ""
+        return f"where the answer begins and ends{none}"
 
-    @cached_property
-    def held(self) -> Features:
-        """The questions that are held out, in windows; there may be none."""
-        return self._features("validation")
+    def fitted(self, examples: Iterable[SpanExample]) -> Fitted[Asked]:
+        from llmkit.train.spans import features
 
-    def part(self, split: Split) -> Part:
-        found = self.training if split == "train" else self.held
-        counts = {
-            "examples": len(found.items),
-            "windows": len(found.windows),
-            "tokens": sum(map(len, found.windows)),
-            "longest": found.longest,
-            "limit": self.limit,
-            "dropped": found.dropped,
-            "truncated": found.truncated,
-        }
-        return Part(self._samples(split), counts)
+        items = [_question(example) for example in examples]
+        return features(items, self.loaded.tokenizer, limit=self.limit, policy=self.cfg.over_length)
+
+    def sizes(self, examples: Sequence[Asked]) -> Mapping[str, int]:
+        lengths = [len(window) for window in _windows(examples)]
+        return {"tokens": sum(lengths), "windows": len(lengths), "longest": max(lengths, default=0)}
+
+    def samples(self, examples: Sequence[Asked], split: Split) -> Spans:
+        from llmkit.train.spans import Spans
+
+        return Spans(
+            _windows(examples),
+            batch_size=self.cfg.batch_size,
+            seed=self.cfg.seed,
+            filler=self.loaded.model.config.pad_token_id,
+            shuffle=split == "train",
+        )
+
+    def seen(self, examples: Sequence[Asked]) -> Sequence[Seen]:
+        from llmkit.stages.tuning.seen import Seen, whole
+
+        batch = whole(self.samples(examples, "train"), len(_windows(examples)))
+        told, row = [], 0
+        for example in examples:
+            count = len(example.windows)
+            titles = [f"window {number + 1} of {count}" if count > 1 else "" for number in range(count)]
+            strips = [
+                self._strip(batch, row + at, len(window), titles[at]) for at, window in enumerate(example.windows)
+            ]
+            told.append(Seen(strips, "; ".join(_asked_for(batch, row + at, titles[at]) for at in range(count))))
+            row += count
+        return told
+
+    def _strip(self, batch: Batch, row: int, length: int, title: str) -> Strip:
+        from llmkit.stages.tuning.seen import handed
+
+        learned = {place for start, end in _places(batch, row) for place in range(start, end + 1)}
+        return handed(batch, row, length, learned=learned, title=title)
 
     @property
     def notes(self) -> Sequence[str]:
@@ -117,11 +139,11 @@ class SpanReading(Task):
         )
 
     @property
-    def layout(self) -> str:
-        items, windows = len(self.training.items), len(self.training.windows)
+    def remarks(self) -> Sequence[str]:
+        items, windows = len(self.training.examples), len(_windows(self.training.examples))
         if items == windows:
-            return ""
-        return f"{items:,} questions are read in {windows:,} windows of at most {self.limit:,} tokens"
+            return ()
+        return (f"{items:,} questions are read in {windows:,} windows of at most {self.limit:,} tokens",)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.spans import span_loss
@@ -176,8 +198,7 @@ class SpanReading(Task):
     def probe(self) -> Batch:
         from llmkit.train.samples import Sample
 
-        samples = self._samples("train")
-        assert samples is not None  # noqa: S101  # refused in __init__
+        samples = self.samples(self.training.examples, "train")
         count = min(PROBED, len(samples))
         return samples.batch([Sample(0, number) for number in range(count)], count)
 
@@ -186,8 +207,7 @@ class SpanReading(Task):
         """The held-out questions that are scored."""
         from llmkit.stages.tuning.scoring import spread
 
-        kept = [self.examples["validation"][number] for number in self.held.items]
-        return spread(kept, MOST_SCORED) if kept else []
+        return spread([self.examples["validation"][asked.item] for asked in self.held.examples], MOST_SCORED)
 
     @property
     def _shown(self) -> Sequence[SpanExample]:
@@ -211,28 +231,6 @@ class SpanReading(Task):
                 mend="tune the base that it was made from",
             )
         return facts if facts.get("head") == "span" else {}
-
-    def _features(self, split: Split) -> Features:
-        from llmkit.train.spans import features
-
-        policy = self.cfg.over_length
-        assert policy != "split"  # noqa: S101  # refused in __init__
-        items = [_question(example) for example in self.examples[split]]
-        return features(items, self.loaded.tokenizer, limit=self.limit, policy=policy)
-
-    def _samples(self, split: Split) -> Spans | None:
-        from llmkit.train.spans import Spans
-
-        found = self.training if split == "train" else self.held
-        if not found.windows:
-            return None
-        return Spans(
-            found.windows,
-            batch_size=self.cfg.batch_size,
-            seed=self.cfg.seed,
-            filler=self.loaded.model.config.pad_token_id,
-            shuffle=split == "train",
-        )
 
     def _read(self, model: nn.Module, examples: Sequence[SpanExample]) -> list[Reading]:
         from llmkit.models.reading import Reader
@@ -291,6 +289,28 @@ class SpanReading(Task):
             },
             detail={"gold": [answer.text for answer in example.answers], "said": said, "best": best},
         )
+
+
+def _windows(examples: Sequence[Asked]) -> list[Feature]:
+    return [window for example in examples for window in example.windows]
+
+
+def _places(batch: Batch, row: int) -> list[tuple[int, int]]:
+    """Positions of the first and last token of each answer that a row's labels ask for."""
+    from llmkit.train.samples import IGNORE
+
+    found = batch.labels[row, 3:].tolist()
+    pairs = zip(found[::2], found[1::2], strict=True)
+    return list(dict.fromkeys((start, end) for start, end in pairs if start != IGNORE))
+
+
+def _asked_for(batch: Batch, row: int, title: str) -> str:
+    none = int(batch.labels[row, 2])
+    places = " or ".join(
+        f"no answer (token {none})" if (start, end) == (none, none) else f"the answer at tokens {start} to {end}"
+        for start, end in _places(batch, row)
+    )
+    return f"{title}: {places}" if title else places
 
 
 def _question(example: SpanExample) -> Question:

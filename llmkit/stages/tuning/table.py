@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Literal
 
+from llmkit.config.base import leaves
+from llmkit.config.sections import CausalOptions, DpoOptions
+from llmkit.errors import UsageError
 from llmkit.stages.tuning.task import Given, Task
 
 if TYPE_CHECKING:
@@ -116,14 +119,28 @@ TASKS: Mapping[str, Callable[[Given], Task]] = {
 
 
 def open_task(given: Given) -> Task:
-    """The task of these options on this dataset, with its model loaded."""
-    return TASKS[_for_these(given) if given.cfg.task == "auto" else given.cfg.task](given)
+    """The task of these options on this dataset, with its model loaded.
+
+    Raises:
+        UsageError: an option means nothing for it, or the model cannot be taught it.
+        DataError: there is nothing to learn from the data.
+    """
+    task = TASKS[_for_these(given) if given.cfg.task == "auto" else given.cfg.task](given)
+    for leaf in leaves(CausalOptions):
+        if leaf.parameter not in task.takes and leaf.value(given.cfg.causal) != leaf.default:
+            name = given.cfg.task if given.cfg.task != "auto" else given.dataset.schema
+            raise UsageError(f"{leaf.flag} means nothing for '{name}'", mend="leave it out")
+    if given.cfg.dpo != DpoOptions() and task.schema != "preference":
+        raise UsageError("--beta is for preference pairs (--task dpo)", mend="leave it out")
+    if given.cfg.method == "qlora" and "qlora" not in task.takes:
+        raise UsageError("--method qlora is for causal models", mend="use --method lora")
+    return task
 
 
 def _for_these(given: Given) -> str:
     """What the data and the model are for, where nobody says: an encoder of sentences is tuned as one."""
-    from llmkit.models.sentence_files import is_sentence_encoder
     from llmkit.models.load import objective_of, read_config
+    from llmkit.models.sentence_files import is_sentence_encoder
 
     folder, name = given.paths["model"], AUTO[given.dataset.schema]  # type: ignore[index]  # no texts here
     if name in ("chat", "dpo") and is_sentence_encoder(folder):

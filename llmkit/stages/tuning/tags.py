@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmkit.errors import DataError
-from llmkit.stages.tuning.headed import Headed, nothing_to_train_on
-from llmkit.stages.tuning.task import Given, Split
+from llmkit.stages.tuning.headed import Headed
+from llmkit.stages.tuning.task import Given, Split, nothing_to_train_on
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmkit.data.schemas import ExampleSchema, TagExample
     from llmkit.evaluation.result import ItemRecord, Score
     from llmkit.models.task_models import Head
+    from llmkit.stages.tuning.seen import Seen
     from llmkit.train.labelled import Item
     from llmkit.train.samples import Batch
 
@@ -42,7 +43,7 @@ class Tags(Headed):
             "validation": list(self.dataset.examples("validation", "tag")),
         }
         if not found["train"]:
-            raise nothing_to_train_on(found["validation"])
+            raise nothing_to_train_on(len(found["validation"]))
         return found
 
     def made_head(self) -> Head:
@@ -63,30 +64,42 @@ class Tags(Headed):
         # A token of a causal model sees no later one, so a word is read at its last token; in encoders at its first.
         return {**super().facts, "word_token": "last" if self.loaded.objective == "causal" else "first"}
 
-    def items(self, split: Split) -> Sequence[Item]:
+    @property
+    def aim(self) -> str:
+        where = "last" if self.loaded.objective == "causal" else "first"
+        return f"one of {len(self.head.labels)} tags for each word, at its {where} token; 'O' is not written out"
+
+    def item(self, example: TagExample) -> Item:
         from llmkit.train.labelled import Item
 
-        number = {label: at for at, label in enumerate(self.head.labels)}
-        for example in self.examples[split]:
-            strange = next((tag for tag in example.tags if tag.tag not in number), None)
-            if strange is not None:
-                seen = "the model knows" if self.stored() else "the examples to train on have"
-                raise DataError(
-                    f"the tag '{strange.tag}' of '{example.text[strange.start : strange.end]}' is none of those that "
-                    f"{seen}: {', '.join(self.head.labels)}",
-                    where=_where(example),
-                    mend="mend the tag, remove the record, or have examples of it in the training split",
-                )
-        return [
-            Item(
-                example.text,
-                None,
-                [number[tag.tag] for tag in example.tags],
-                _where(example),
-                [(tag.start, tag.end) for tag in example.tags],
+        strange = next((tag for tag in example.tags if tag.tag not in self._numbers), None)
+        if strange is not None:
+            seen = "the model knows" if self.stored() else "the examples to train on have"
+            raise DataError(
+                f"the tag '{strange.tag}' of '{example.text[strange.start : strange.end]}' is none of those that "
+                f"{seen}: {', '.join(self.head.labels)}",
+                where=_where(example),
+                mend="mend the tag, remove the record, or have examples of it in the training split",
             )
-            for example in self.examples[split]
-        ]
+        return Item(
+            example.text,
+            None,
+            [self._numbers[tag.tag] for tag in example.tags],
+            _where(example),
+            [(tag.start, tag.end) for tag in example.tags],
+        )
+
+    @cached_property
+    def _numbers(self) -> Mapping[str, int]:
+        return {label: at for at, label in enumerate(self.head.labels)}
+
+    def told(self, batch: Batch, row: int, length: int) -> Seen:
+        from llmkit.stages.tuning.seen import Seen, handed
+        from llmkit.train.samples import IGNORE
+
+        numbers = enumerate(batch.labels[row, :length].tolist())
+        tags = {at: self.head.labels[number] for at, number in numbers if number != IGNORE}
+        return Seen([handed(batch, row, length, learned=tags, tags=tags)])
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         from llmkit.train.labelled import tag_loss
@@ -128,7 +141,8 @@ class Tags(Headed):
         return {"compared_with": f"always '{self.commonest}'"} if records else {}
 
     def _example(self, number: int) -> TagExample:
-        return self.examples["validation"][self.encoded("validation").examples[number].item]
+        found: TagExample = self.held_example(number)
+        return found
 
     def _words(self, number: int) -> Sequence[str]:
         example = self._example(number)
@@ -139,7 +153,7 @@ class Tags(Headed):
 
     def _tags(self, number: int, output: NDArray[np.float32]) -> Sequence[str]:
         """What is said of each word; of one that was cut off, or that the tokenizer does not see, the commonest."""
-        places = self.encoded("validation").examples[number].places
+        places = self.held.examples[number].places
         assert places is not None  # noqa: S101  # items with words have them
         labels = self.head.labels
         return [labels[int(output[place].argmax())] if place >= 0 else self.commonest for place in places]

@@ -15,7 +15,7 @@ from llmkit.errors import DataError, UsageError
 from llmkit.models.build import SpecialIds, new_model
 from llmkit.reporting.reporter import Silent
 from llmkit.stages.finetune_lora import FinetuneConfig
-from llmkit.stages.tuning.data import _schema
+from llmkit.stages.tuning.data import schema_of
 from llmkit.stages.tuning.table import open_task
 from llmkit.stages.tuning.task import Given
 
@@ -52,7 +52,7 @@ def opened(bases, tmp_path):
         chosen = TrainingSetOptions(
             strict=True, repeats="keep", conflicts="keep", split=SplitOptions(validation=0.1, test=0)
         )
-        build_training_set(files, tmp_path / "set", _schema(cfg, files[0]), chosen, reporter=Silent())
+        build_training_set(files, tmp_path / "set", schema_of(cfg, files[0]), chosen, reporter=Silent())
         return open_task(Given(cfg, Dataset.open(tmp_path / "set"), {"model": bases[model]}, tmp_path))
 
     return make
@@ -104,7 +104,7 @@ def test_values_are_scaled_for_the_model_and_told_in_their_own_unit(opened):
     values = [row["label"] for row in rows]
     mean = sum(values) / 40
     assert task.facts["mean"] == pytest.approx(mean)
-    targets = [item.target for item in task.items("train")]
+    targets = [example.target for example in task.training.examples]
     assert sum(targets) == pytest.approx(0, abs=1e-9)
     assert sum(target**2 for target in targets) / 40 == pytest.approx(1)
     task.loaded.model.classifier.weight.data.zero_()
@@ -231,7 +231,7 @@ def test_what_is_tuned_further_keeps_its_labels_and_their_order(opened, bases, t
 
     task = again("c", "a", "c")
     assert task.head.labels == ("a", "b", "c")
-    assert [item.target for item in task.items("train")] == [2, 0, 2]
+    assert [example.target for example in task.training.examples] == [2, 0, 2]
     with pytest.raises(DataError, match="'d' is none of those that the model tells apart: 'a', 'b', 'c'"):
         again("a", "d").part("train")
     with pytest.raises(DataError, match="was tuned for the task 'classify', and the data are for 'regress'"):
@@ -242,6 +242,6 @@ def test_pairs_are_learned_as_pairs(opened):
     rows = [{"premise": f"the film {n}", "hypothesis": "was good", "label": str(n % 2)} for n in range(8)]
     task = opened(*rows, held=[{"premise": "the end", "hypothesis": "was bad", "label": "1"}], model="gpt2")
     tokenizer = task.loaded.tokenizer
-    assert task.encoded("validation").examples[0].ids.tolist() == tokenizer("the end", "was bad")["input_ids"]
-    assert tokenizer.eos_token_id in task.encoded("validation").examples[0].ids[:-1]
+    assert task.held.examples[0].ids.tolist() == tokenizer("the end", "was bad")["input_ids"]
+    assert tokenizer.eos_token_id in task.held.examples[0].ids[:-1]
     assert task.shown()[0]["prompt"] == "the end\nwas bad"

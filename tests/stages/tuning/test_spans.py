@@ -117,7 +117,7 @@ def test_a_reader_that_is_tuned_further_is_compared_with_itself(opened, encoder,
 
 
 def test_without_a_question_to_train_on_there_is_nothing_to_do(opened):
-    with pytest.raises(DataError, match="no question to train on"):
+    with pytest.raises(DataError, match="no example to train on"):
         task = opened(toy_questions(40))
         task.dataset.examples = lambda split, schema: iter(())
         SpanReading(Given(task.cfg, task.dataset, task.paths, task.paths["model"]))
