@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from llmkit.answering.answer import Citation
@@ -24,24 +25,27 @@ class Verifier:
         """The citation of `passage.text[span]`, or None if the source does not hold those words now.
 
         Where the source has changed the words are looked for in all of it, and the place nearest to the old one counts.
+        Lines may now break elsewhere; the quote is what stands there.
         """
         quote = passage.text[span.start : span.end]
         document = self._document(passage.source, passage.record)
         if document is None or not quote:
             return None
         expected = passage.span.start + span.start
-        start = _locate(document.text, quote, expected)
-        if start is None:
+        place = _locate(document.text, quote, expected)
+        if place is None:
             return None
+        start, end = place
         return Citation(
             source=passage.source,
-            quote=quote,
+            quote=document.text[start:end],
             start=start,
-            end=start + len(quote),
-            line=document.lines.line(start),
+            end=end,
+            line=document.source_line(start),
             page=document.page_at(start),
             score=round(score, 4),
             stale=document.digest != passage.digest,
+            record=passage.record,
         )
 
     def _document(self, source: str, record: str) -> Document | None:
@@ -54,11 +58,14 @@ class Verifier:
         return self._documents[key]
 
 
-def _locate(text: str, quote: str, expected: int) -> int | None:
-    """The start of the occurrence of `quote` that is nearest to `expected`."""
+def _locate(text: str, quote: str, expected: int) -> Span | None:
+    """The occurrence of `quote` that is nearest to `expected`, exactly, or else but for its white space."""
     if text.startswith(quote, expected):
-        return expected
+        return Span(expected, expected + len(quote))
     before = text.rfind(quote, 0, expected + len(quote))
     after = text.find(quote, expected)
-    places = [place for place in (before, after) if place >= 0]
-    return min(places, key=lambda place: abs(place - expected), default=None)
+    places = [Span(place, place + len(quote)) for place in (before, after) if place >= 0]
+    if not places:
+        loosely = re.compile(r"\s+".join(map(re.escape, quote.split())))
+        places = [Span(*match.span()) for match in loosely.finditer(text)]
+    return min(places, key=lambda place: abs(place.start - expected), default=None)

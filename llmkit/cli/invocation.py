@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,10 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from llmkit.reporting.inert import inert_json
+
 if TYPE_CHECKING:
     from llmkit.config.base import Config
     from llmkit.config.resolve import Resolved
     from llmkit.registry.store import Registry
+    from llmkit.reporting.reporter import Reporter
     from llmkit.stages.base import Plan, Stage
     from llmkit.stages.result import Result
 
@@ -124,8 +129,9 @@ def run_stage(stage: Stage[Any], given: Mapping[str, Any], call: Invocation) -> 
 
         return follow(stage, resolved, registry, call, watching)
     reporter = make_reporter(quiet=call.quiet or call.json)
+    reporter.parts = parts = Parts(stage, reporter, as_json=call.json)
     result = execute(stage, resolved, registry, reporter, mode)
-    print_result(stage, result, as_json=call.json, quiet=call.quiet)
+    print_result(stage, result, as_json=call.json, quiet=call.quiet, printed=parts.printed)
     return gate_code(stage, result)
 
 
@@ -140,10 +146,38 @@ def gate_code(stage: Stage[Any], result: Result) -> int:
     return failed.exit_code
 
 
-def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: bool = False) -> None:
-    """The result on stdout: one JSON object, or its blocks and a line about what was made."""
+class Parts:
+    """Prints the parts of a result (a batch's answers) as they come, each in the shape that the whole would have."""
+
+    def __init__(self, stage: Stage[Any], reporter: Reporter, *, as_json: bool) -> None:
+        self.printed = 0
+        self._stage, self._reporter, self._as_json = stage, reporter, as_json
+        self._started = time.monotonic()
+
+    def __call__(self, part: Mapping[str, Any]) -> None:
+        if self._as_json:
+            from llmkit.stages.result import Result
+
+            seconds = time.monotonic() - self._started
+            print_json(Result(self._stage.name, (), False, None, {}, self._reporter.warnings, seconds, part).to_json())
+            sys.stdout.flush()
+        else:
+            from llmkit.cli.console import stdout_console
+            from llmkit.cli.render import print_blocks
+
+            print_blocks(stdout_console(), self._stage.show(part))
+            sys.stdout.flush()
+        self.printed += 1
+
+
+def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: bool = False, printed: int = 0) -> None:
+    """The result on stdout: one JSON object, or its blocks and a line about what was made.
+
+    Args:
+        printed: parts of it that were printed before.
+    """
     if as_json:
-        for line in result.json_lines():
+        for line in result.json_lines()[printed:]:
             print_json(line)
         return
     from llmkit.cli.console import stdout_console
@@ -151,7 +185,10 @@ def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: boo
     from llmkit.reporting.blocks import Line
 
     console = stdout_console()
-    print_blocks(console, stage.show(result.payload))
+    if printed:
+        print_blocks(console, [Line(""), Line(stage.headline(result.payload), "dim")])
+    else:
+        print_blocks(console, stage.show(result.payload))
     if result.artifact is not None and not quiet:
         refs = ", ".join(f"{artifact.ref}" for artifact in result.artifacts)
         how = "reused" if result.reused else f"made in {duration(result.seconds)}"
@@ -162,7 +199,7 @@ def print_result(stage: Stage[Any], result: Result, *, as_json: bool, quiet: boo
 
 def print_json(value: object) -> None:
     """One line of strict JSON on stdout."""
-    typer.echo(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str))
+    typer.echo(inert_json(json.dumps(value, ensure_ascii=False, allow_nan=False, default=str)))
 
 
 def print_config(resolved: Resolved[Any], *, as_json: bool) -> int:

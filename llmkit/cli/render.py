@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from textwrap import indent
 
 from rich import box
 from rich.cells import cell_len, set_cell_size
@@ -15,6 +16,7 @@ from rich.table import Table as RichTable
 from rich.text import Text
 from rich.tree import Tree as RichTree
 
+from llmkit.cli.links import line_link
 from llmkit.reporting.blocks import (
     Bars,
     Block,
@@ -60,10 +62,8 @@ def draw(block: Block) -> ConsoleRenderable:
             return Text(
                 f"\n{inert(text)}" if level == 1 else inert(text), style=STYLES["heading"] if level == 1 else "bold"
             )
-        case Quote(body, title, link):
-            head = Text(inert(title), style=RichStyle(bold=True, link=link or None))
-            quoted = Text(indent(inert(body), "  "))
-            return Group(head, quoted) if title else quoted
+        case Quote():
+            return _QuoteView(block)
         case Table():
             return _table(block)
         case Tree():
@@ -82,6 +82,34 @@ def draw(block: Block) -> ConsoleRenderable:
             return _MarkedView(block)
         case Fold(label, blocks):
             return Group(Text(inert(label), style="bold"), *(Padding(draw(inner), (0, 0, 0, 2)) for inner in blocks))
+
+
+@dataclass(frozen=True)
+class _QuoteView:
+    """A quote below its place, which opens where the terminal can; what is marked in it is bold, or between signs."""
+
+    block: Quote
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        block = self.block
+        if block.title:
+            link = line_link(block.link, block.line, os.environ) if block.link else None
+            yield Text(inert(block.title), style=RichStyle(bold=not block.faint, dim=block.faint, link=link))
+        signs = _ASCII_SIGNS if options.ascii_only else _SIGNS
+        before, after = ("", "") if console.color_system else signs["learned"]
+        text, done = Text(style="dim" if block.faint else ""), 0
+        for start, end in block.marked:
+            text.append(_indented(block.body[done:start], 2))
+            text.append(before + _indented(block.body[start:end], 2) + after, style="bold underline")
+            done = end
+        text.append(_indented(block.body[done:], 2))
+        deep = "    " if block.faint else "  "
+        yield Text(deep).append_text(text)
+
+
+def _indented(text: str, columns: int) -> str:
+    """Inert, with every line but the first one indented; blank ones stay blank."""
+    return re.sub(r"\n(?=[^\n])", "\n" + " " * columns, inert(text))
 
 
 def _ends(points: Sequence[tuple[float, float]]) -> tuple[object, object]:

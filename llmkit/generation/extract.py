@@ -36,6 +36,7 @@ _DEFINITION = re.compile(r"^[ \t]*+(?:async[ ]+)?(?:def|class)[ ]+\w+", re.MULTI
 _DOCSTRING = re.compile(r"\s*+[rRuUbB]{0,2}(\"\"\"|'''|\"|')")
 _STRING_BLOCK = re.compile(r"(\"\"\"|''')(.*?)(?:\1|\Z)", re.DOTALL)
 _COMMENT = re.compile(r"(?:^[ \t]*+#[^\n]*+\n?)+", re.MULTILINE)
+_MARKS = re.compile("[*_`\"'“”‘’«»]")
 _LONGEST_SIGNATURE = 12
 
 
@@ -49,11 +50,15 @@ class Passage(NamedTuple):
 
 
 class Quote(NamedTuple):
-    """`passages[passage].text[span.start:span.end]`, and how much it says about the question, from 0 to 1."""
+    """`passages[passage].text[span.start:span.end]`, and how much it says about the question, from 0 to 1.
+
+    `same` are the places in other passages that say it word for word.
+    """
 
     passage: int
     span: Span
     score: float
+    same: tuple[tuple[int, Span], ...] = ()
 
 
 class _Candidate(NamedTuple):
@@ -77,8 +82,11 @@ def best_quotes(
         idf: the question's terms with their rarity.
         similarity: None where there is no encoder for the question's language.
     """
-    candidates = [found for n, passage in enumerate(passages) for found in _candidates(n, passage)]
-    candidates = list({_text(passages, found): found for found in reversed(candidates)}.values())
+    groups: dict[str, list[_Candidate]] = {}
+    for n, passage in enumerate(passages):
+        for each in _candidates(n, passage):
+            groups.setdefault(_said(_text(passages, each), passage.media), []).append(each)
+    candidates = [group[0] for group in groups.values()]
     if not candidates:
         return []
     texts = [_text(passages, found) for found in candidates]
@@ -95,8 +103,28 @@ def best_quotes(
             scores[n] += candidates[n].share * MEANING * max(0.0, float(cosine))
         order.sort(key=lambda n: -scores[n])
     whole = 1.0 if similarity is not None else 1 - MEANING
-    ranked = [Quote(*candidates[n][:2], min(1.0, scores[n] / whole)) for n in order]
+    same = [tuple((each.passage, each.span) for each in group[1:]) for group in groups.values()]
+    ranked = [Quote(*candidates[n][:2], min(1.0, scores[n] / whole), same[n]) for n in order]
     return _continued(_chosen(ranked, most), passages)
+
+
+def quote_around(passage: Passage, span: Span) -> Span:
+    """The sentences (pieces of code) of a passage that hold a span; the span alone where they are too long to read."""
+    touched = [
+        found.span for found in _candidates(0, passage) if found.span.start < span.end and span.start < found.span.end
+    ]
+    whole = [piece for piece in touched if piece.start <= span.start and span.end <= piece.end]
+    if whole:
+        return min(whole, key=len)
+    around = Span(min([span.start, *(a for a, _ in touched)]), max([span.end, *(b for _, b in touched)]))
+    return around if len(around) <= LONGEST else span
+
+
+def _said(text: str, media: str) -> str:
+    """The same for texts that say the same: lines may break elsewhere; in prose, emphasis and quotation marks, case and
+    the last stop may differ, but no word, number or sign may."""
+    text = " ".join(text.split())
+    return text if media == PYTHON else _MARKS.sub("", text).casefold().strip(" .!?;:,。！？")
 
 
 def _text(passages: Sequence[Passage], found: _Candidate) -> str:
@@ -126,7 +154,7 @@ def _continued(quotes: Sequence[Quote], passages: Sequence[Passage]) -> list[Quo
             between = passages[quote.passage].text[first.span.end : second.span.start]
             span = Span(first.span.start, second.span.end)
             if other.passage == quote.passage and len(between) < PIECE and not between.strip() and len(span) <= LONGEST:
-                joined[n] = other._replace(span=span)
+                joined[n] = other._replace(span=span, same=())  # copies of the whole are the passage's
                 break
         else:
             joined.append(quote)

@@ -40,11 +40,20 @@ class Heading:
 
 @dataclass(frozen=True)
 class Quote:
-    """Somebody else's text, shown inert: never interpreted as markup. `link` is the place it can be opened at."""
+    """Somebody else's text, shown inert: never interpreted as markup.
+
+    Attributes:
+        link: the place it can be opened at, and `line` the line there; 0 where it has none.
+        marked: half-open ranges of the body, in order and apart, that matter most.
+        faint: of lesser interest.
+    """
 
     body: str
     title: str = ""
     link: str = ""
+    line: int = 0
+    marked: Sequence[tuple[int, int]] = ()
+    faint: bool = False
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,11 @@ import re
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
 
+def inert_json(text: str) -> str:
+    """JSON in which the same characters are written as escapes: it says the same, and does nothing to a terminal."""
+    return _CONTROL.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
 def inert(text: str) -> str:
     """`text` with every control character, and every lone surrogate, replaced by the replacement character."""
     return _CONTROL.sub("\ufffd", text.replace("\r\n", "\n"))

@@ -120,7 +120,15 @@ def _quote(block: Quote) -> str:
     if block.link.lower().startswith(("https://", "http://")):
         title = f'<a href="{escaped(block.link)}" rel="noreferrer noopener">{title or escaped(block.link)}</a>'
     caption = f"<figcaption>{title}</figcaption>" if title else ""
-    return f'<figure class="quote">{caption}<blockquote dir="auto">{escaped(block.body)}</blockquote></figure>'
+    return f'<figure class="quote">{caption}<blockquote dir="auto">{_body(block)}</blockquote></figure>'
+
+
+def _body(block: Quote) -> str:
+    done, parts = 0, []
+    for start, end in block.marked:
+        parts.append(f"{escaped(block.body[done:start])}<mark>{escaped(block.body[start:end])}</mark>")
+        done = end
+    return "".join(parts) + escaped(block.body[done:])
 
 
 def _table(block: Table) -> str:

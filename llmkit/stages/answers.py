@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import NotFoundError
 from llmkit.stages.knowledge import Knowledge
+from llmkit.stages.writing import writer_of
 
 if TYPE_CHECKING:
     from llmkit.answering.answer import Answer
+    from llmkit.answering.fitting import Writer
+    from llmkit.answering.quoting import Marker
+    from llmkit.answering.retrieve import Ranking
     from llmkit.generation.endpoint import EndpointModel
     from llmkit.generation.local import LocalModel
     from llmkit.generation.sampling import Sampling
@@ -21,36 +25,40 @@ if TYPE_CHECKING:
 
     Writes = LocalModel | EndpointModel
 
+EXTRACTED = frozenset(
+    {".pdf", ".html", ".htm", ".xhtml", ".docx", ".pptx", ".xlsx", ".epub", ".ipynb", ".eml", ".warc"}
+)
+"""Files whose text is not what an editor shows: a quote of them has a page or nothing, but no line."""
+
 
 def from_index(
     question: str,
     knowledge: Knowledge,
     *,
-    model: Writes | None = None,
-    sampling: Sampling | None = None,
-    most: int = 5,
-    mode: Mode = "hybrid",
+    writer: Writer | Marker | None = None,
+    history: Sequence[Mapping[str, str]] = (),
+    ranking: Ranking | None = None,
 ) -> Answer:
     """An answer from the indexed documents, every quote of it looked up in its source now.
+
+    Args:
+        writer: a model that words it (`writing.writer_of`), or a reader that marks it (`reading.marker_of`).
+        history: earlier turns of the conversation, for the model.
+        ranking: how passages are searched and put in order.
 
     Raises:
         UnavailableError: the model's endpoint does not answer.
     """
     from llmkit.answering.compose import answer
-    from llmkit.generation.sampling import GREEDY
-
-    def generate(messages: list[dict[str, str]]) -> str:
-        assert model is not None  # noqa: S101  # only handed over where there is one
-        return model.generate(messages, sampling or GREEDY).text
 
     return answer(
         knowledge.searcher,
         question,
         knowledge.calibration,
         read_source,
-        generate=generate if model is not None else None,
-        most=most,
-        mode=mode,
+        writer=writer,
+        history=history,
+        ranking=ranking,
     )
 
 
@@ -76,8 +84,35 @@ def answer_text(question: str, knowledge: Knowledge | None, model: Writes | None
     if knowledge is None:
         assert model is not None  # noqa: S101  # a task that needs either has one
         return str(from_model(question, model, GREEDY)["answer"])
-    found = from_index(question, knowledge, model=model)
+    found = from_index(question, knowledge, writer=writer_of(model, GREEDY) if model is not None else None)
     return "" if found.abstained else found.text
+
+
+def as_payload(answer: Answer, knowledge: Knowledge) -> dict[str, Any]:
+    """An answer as `--json` prints it: its sources open from the current directory."""
+    payload = answer.to_json()
+    if answer.abstained:
+        payload["notes"] += outdated(knowledge, payload["retrieved"])
+    cited = payload["citations"]
+    for place in (*cited, *(also for quote in cited for also in quote["also"]), *payload["nearest"]):
+        if place["record"] or place["page"] or Path(place["source"]).suffix.lower() in EXTRACTED:
+            place["line"] = None  # a line of the extracted text is none of the file's
+        place["source"] = reachable(place["source"])
+    for place in payload["retrieved"]:
+        place["source"] = reachable(place["source"])
+    return payload
+
+
+def explanation_of(answer: Answer, knowledge: Knowledge, mode: Mode) -> dict[str, Any]:
+    """Why the answer rests on these passages (`answering.explain`), its sources as they open from here."""
+    from llmkit.answering.explain import explain
+
+    if answer.considered is None:
+        return {}
+    explanation = explain(knowledge.searcher, answer.considered, answer.evidence, mode)
+    for hit in explanation["hits"]:
+        hit["source"] = reachable(hit["source"])
+    return explanation
 
 
 def read_source(source: str, record: str) -> Document:

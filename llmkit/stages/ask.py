@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmkit.config.base import option
+from llmkit.config.sections import RankingOptions, RecordOptions
 from llmkit.config.trust import leaves_this_machine
-from llmkit.errors import DataError, NotFoundError, UsageError
-from llmkit.reporting.blocks import Block, Line, Quote
+from llmkit.errors import NotFoundError, UsageError
 from llmkit.stages import models
-from llmkit.stages.answers import from_index, from_model, outdated, reachable
+from llmkit.stages.answer_view import headline, show
+from llmkit.stages.answers import as_payload, explanation_of, from_index, from_model
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
 from llmkit.stages.knowledge import Knowledge, opened
+from llmkit.stages.question_log import Recorder
+from llmkit.stages.questions import ANSWERS_FILE, Question, answered, answered_in, read_questions
+from llmkit.stages.reading import READER, RERANKER, marker_of, ranking_of
 from llmkit.stages.result import BATCH
 
 if TYPE_CHECKING:
+    from llmkit.answering.fitting import Writer
+    from llmkit.answering.quoting import Marker
     from llmkit.registry.store import Registry
-
-EXTRACTED = frozenset({".pdf", ".html", ".htm", ".xhtml", ".docx"})
-"""Files whose text is not what an editor shows: a quote of them has a page or nothing, but no line."""
-NEAREST = 3
-"""Passages named where nothing answers."""
 
 
 class AskConfig(StageConfig):
@@ -37,11 +37,17 @@ class AskConfig(StageConfig):
         "Model that words the answer, or, without an index, answers by itself; else the documents are quoted.",
         command_line_only=leaves_this_machine,
     )
+    reader: str | None = option(
+        None, "Reader that marks the exact answer in the quotes: of the registry, a folder or the Hub."
+    )
     k: int = option(5, "Passages to answer from.", ge=1, le=50)
     search: Literal["hybrid", "lexical", "dense"] = option("hybrid", "How passages are searched.")
+    ranking: RankingOptions = RankingOptions()
+    explain: bool = option(False, "Show why these passages: words, meaning, threshold, and what was left out.")
     temperature: float = option(0.0, "0: always the likeliest word; more: more variety.", ge=0)
     max_tokens: int = option(256, "Longest answer of a model.", ge=1)
     batch: str | None = option(None, "Answer every question of a file: JSONL with `question`, or one a line.")
+    record: RecordOptions = RecordOptions()
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", keyed=False)
 
 
@@ -65,129 +71,93 @@ def inputs(cfg: AskConfig, registry: Registry) -> Inputs:
                 f"no such file: {cfg.batch}", mend="give a JSONL file, or a text file with a question a line"
             )
         raw["batch"] = Raw(cfg.batch, registry.input_digest([path]).digest, path)
-    return Inputs(artifacts, raw)
+    return Inputs(artifacts, raw).joined(_that_read(cfg, registry))
+
+
+def _that_read(cfg: AskConfig, registry: Registry) -> Inputs:
+    """The reader and the cross-encoder."""
+    found = Inputs()
+    for role, ref in ((READER, cfg.reader), (RERANKER, cfg.ranking.rerank)):
+        if ref is None:
+            continue
+        if cfg.model and not cfg.index:
+            raise UsageError(f"a {role} reads documents, and there is no index", where=ref, mend="name one by --index")
+        found = found.joined(models.find_model(ref, registry, role=role))
+    if cfg.reader and cfg.model:
+        raise UsageError(
+            "a reader marks the answer in quotes, and a model words it", mend="use --reader or --model, not both"
+        )
+    return found
 
 
 def run(cfg: AskConfig, found: Inputs, ctx: Context) -> Outcome:
     """Answer, and keep the answers where a name was given."""
-    questions = _questions(found.raw["batch"].value) if cfg.batch else [str(cfg.question)]
+    questions = read_questions(found.raw["batch"].value) if cfg.batch else [Question(str(cfg.question))]
     with ExitStack() as stack:
-        knowledge = (
-            stack.enter_context(opened(found.artifacts["index"], ctx.registry)) if "index" in found.artifacts else None
-        )
-        model = models.generator(found, device=cfg.device) if cfg.model else None
-        if len(questions) == 1 and not cfg.batch:
-            payload: dict[str, Any] = _answer(cfg, questions[0], knowledge, model)
+        desk = _Desk(cfg, found, ctx, stack)
+        if cfg.name is None:
+            payload = {BATCH: answered(questions, desk.answer, ctx)} if cfg.batch else desk.answer(questions[0])
+            return Outcome(payload=payload)
+        answers, before = answered_in(ctx.work / "answers" / ANSWERS_FILE, questions, desk.answer, ctx)
+    payload = {BATCH: answers} if cfg.batch else answers[0]
+    return Outcome([Made("report", ctx.work / "answers")], payload=payload, resumed_from=before or None)
+
+
+class _Desk:
+    """All that a question is answered with, opened once."""
+
+    def __init__(self, cfg: AskConfig, found: Inputs, ctx: Context, stack: ExitStack) -> None:
+        from llmkit.generation.sampling import Sampling
+
+        self.cfg = cfg
+        self.knowledge: Knowledge | None = None
+        if "index" in found.artifacts:
+            self.knowledge = stack.enter_context(opened(found.artifacts["index"], ctx.registry))
+        self.model = models.generator(found, device=cfg.device) if cfg.model else None
+        self.sampling = Sampling(max_tokens=cfg.max_tokens, temperature=cfg.temperature, seed=cfg.seed)
+        self.ranking = ranking_of(cfg.ranking, found, most=cfg.k, mode=cfg.search, device=cfg.device)
+        self.writer: Writer | Marker | None = None
+        if self.model is not None:
+            from llmkit.stages.writing import writer_of
+
+            self.writer = writer_of(self.model, self.sampling)
+        elif cfg.reader:
+            self.writer = marker = marker_of(found, device=cfg.device)
+            if not marker.may_refuse:
+                ctx.reporter.info(_why_it_may_not(marker), style="dim")
+        self.recorder = Recorder("ask", cfg.record, found, ctx.registry, ctx.reporter)
+
+    def answer(self, question: Question) -> dict[str, Any]:
+        """One question's answer, recorded, as `--json` prints it."""
+        started = time.perf_counter()
+        asked = {"question": question.text, **question.given}
+        if self.knowledge is None:
+            payload = {**asked, **from_model(question.text, self.model, self.sampling)}  # type: ignore[arg-type]  # without an index there is a model
+            said = None
         else:
-            with ctx.reporter.progress("answering", len(questions), unit="questions") as bar:
-                answers = []
-                for question in questions:
-                    answers.append(_answer(cfg, question, knowledge, model))
-                    bar.advance()
-            payload = {BATCH: answers}
-    if cfg.name is None:
-        return Outcome(payload=payload)
-    folder = ctx.work / "answers"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "answers.jsonl").open("w", encoding="utf-8") as file:
-        for answer in payload.get(BATCH, [payload]):
-            file.write(json.dumps(answer, ensure_ascii=False) + "\n")
-    return Outcome([Made("report", folder)], payload=payload)
+            said = from_index(question.text, self.knowledge, writer=self.writer, ranking=self.ranking)
+            payload = {**asked, **as_payload(said, self.knowledge)}
+        seconds = time.perf_counter() - started
+        if self.cfg.explain and said is not None and self.knowledge is not None:
+            payload["explanation"] = explanation_of(said, self.knowledge, self.cfg.search)
+        return {**payload, "trace": self.recorder.record(payload, said, seconds)}
 
 
-def _answer(cfg: AskConfig, question: str, knowledge: Knowledge | None, model: Any) -> dict[str, Any]:
-    from llmkit.generation.sampling import Sampling
+def _why_it_may_not(marker: Marker) -> str:
+    from llmkit.answering.quoting import REFUSES
 
-    sampling = Sampling(max_tokens=cfg.max_tokens, temperature=cfg.temperature, seed=cfg.seed)
-    if knowledge is None:
-        return {"question": question, **from_model(question, model, sampling)}
-    answer = from_index(question, knowledge, model=model, sampling=sampling, most=cfg.k, mode=cfg.search).to_json()
-    notes = outdated(knowledge, answer["retrieved"]) if answer["abstained"] else []
-    for place in (*answer["citations"], *answer["retrieved"]):
-        place["source"] = reachable(place["source"])
-    for quote in answer["citations"]:
-        if Path(quote["source"]).suffix.lower() in EXTRACTED:
-            quote["line"] = None  # a line of the extracted text is none of the file's
-    return {"question": question, **answer, "notes": notes}
-
-
-def _questions(path: Path) -> list[str]:
-    """The questions of a file, in order.
-
-    Raises:
-        DataError: a line is no question, or there is none.
-    """
-    text = path.read_text(encoding="utf-8", errors="replace")
-    found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        if not line.strip():
-            continue
-        if path.suffix in (".jsonl", ".ndjson"):
-            try:
-                row = json.loads(line)
-                question = row["question"] if isinstance(row, dict) else row
-            except (ValueError, KeyError):
-                question = None
-            if not isinstance(question, str) or not question.strip():
-                raise DataError("no question in this line", where=f"{path}:{number}", mend='write {"question": "..."}')
-            found.append(question)
-        else:
-            found.append(line.strip())
-    if not found:
-        raise DataError("the file has no questions", where=str(path), mend="write one a line")
-    return found
-
-
-def show(payload: Mapping[str, Any]) -> Sequence[Block]:
-    """The answer with its quotes, each at a place that can be opened."""
-    answers = payload.get(BATCH) or [payload]
-    return [block for answer in answers for block in _shown(answer)]
-
-
-def _shown(answer: Mapping[str, Any]) -> Sequence[Block]:
-    blocks: list[Block] = [Line(""), Line(answer["question"], "heading")]
-    if answer["abstained"]:
-        blocks.append(Line(answer["answer"], "bad"))
-        blocks.append(Line("The nearest passages, which do not answer it:", "dim"))
-        nearest = dict.fromkeys(place["source"] for place in answer["retrieved"])
-        blocks += [Line(f"  {source}", "dim") for source in list(nearest)[:NEAREST]]
-        return [*blocks, *(Line(note, "bad") for note in answer.get("notes", ()))]
-    quotes = answer["citations"]
-    if not quotes or not all(quote["quote"] in answer["answer"] for quote in quotes):
-        blocks.append(Quote(answer["answer"]))
-    for number, quote in enumerate(quotes, start=1):
-        place = f"{quote['source']}:{quote['line']}" if quote["line"] else quote["source"]
-        page = f", page {quote['page']}" if quote["page"] else ""
-        stale = "  (the file has changed since it was indexed)" if quote["stale"] else ""
-        blocks.append(Quote(quote["quote"], f"[{number}] {place}{page}{stale}", link=_link(quote["source"])))
-    blocks += [Line(f"not supported by any passage: {claim}", "bad") for claim in answer["unsupported"]]
-    blocks += [Line(note, "dim") for note in answer.get("notes", ())]
-    return blocks
-
-
-def _link(source: str) -> str:
-    path = Path(source)
-    return path.resolve().as_uri() if path.exists() else ""
-
-
-def headline(payload: Mapping[str, Any]) -> str:
-    """`3 quotes, hashlib.py:206`, or that it said nothing."""
-    if BATCH in payload:
-        said = sum(not answer["abstained"] for answer in payload[BATCH])
-        return f"{said} of {len(payload[BATCH])} answered"
-    if payload["abstained"]:
-        return "not in these documents"
-    quotes = payload["citations"]
-    if not quotes:
-        return f"{len(payload['answer'])} characters"
-    first = quotes[0]
-    line = f":{first['line']}" if first["line"] else ""
-    return f"{len(quotes)} quote{'s' if len(quotes) > 1 else ''}, {Path(first['source']).name}{line}"
+    if marker.threshold is None:
+        why = "it was tuned on questions that all have answers"
+    elif marker.auroc is None:
+        why = "how well it tells questions without an answer was not measured"
+    else:
+        why = f"it tells questions without an answer with an AUROC of {marker.auroc:.2f}, and {REFUSES} is needed"
+    return f"the reader marks answers but does not refuse: {why}"
 
 
 STAGE = Stage(
     name="ask",
-    version=1,
+    version=2,
     kind="report",
     config=AskConfig,
     inputs=inputs,
@@ -195,4 +165,5 @@ STAGE = Stage(
     default_name=lambda cfg, found: None,
     show=show,
     headline=headline,
+    resumable=True,
 )
