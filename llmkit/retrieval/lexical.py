@@ -82,13 +82,23 @@ class Stemmer:
         self._db = sqlite3.connect(":memory:", check_same_thread=False)
         self._db.execute(f"CREATE VIRTUAL TABLE texts USING fts5(body, content='', tokenize='{TOKENIZER}')")
         self._db.execute("CREATE VIRTUAL TABLE terms USING fts5vocab(texts, instance)")
+        self._known: dict[str, list[str]] = {}
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """Terms of each text, in the order in which they stand there."""
+        return self._tokenised([indexed_form(text) for text in texts])
+
+    def stems(self, words: Sequence[str]) -> list[list[str]]:
+        """The terms of each of `question_words`: mostly one."""
+        new = [word for word in dict.fromkeys(words) if word not in self._known]
+        if new:
+            self._known.update(zip(new, self._tokenised(new), strict=True))
+        return [self._known[word] for word in words]
+
+    def _tokenised(self, texts: Sequence[str]) -> list[list[str]]:
         found: list[list[tuple[int, str]]] = [[] for _ in texts]
         with self._db:
-            rows = ((n, indexed_form(text)) for n, text in enumerate(texts))
-            self._db.executemany("INSERT INTO texts(rowid, body) VALUES (?, ?)", rows)
+            self._db.executemany("INSERT INTO texts(rowid, body) VALUES (?, ?)", enumerate(texts))
             for term, row, offset in self._db.execute("SELECT term, doc, offset FROM terms"):
                 found[row].append((offset, term))
             self._db.execute("INSERT INTO texts(texts) VALUES ('delete-all')")

@@ -6,9 +6,11 @@ import hashlib
 import json
 import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +20,18 @@ from llmkit.errors import NotFoundError
 from llmkit.retrieval.chunk import embedded_text
 from llmkit.retrieval.embed import Vectors
 from llmkit.retrieval.lexical import Stemmer, match_query
+from llmkit.retrieval.postings import Segment, scores, segments
 from llmkit.retrieval.schema import VISIBLE, connect, guarded, stored
+from llmkit.retrieval.where import Where, field_sql
 from llmkit.text.document import Span
 
 HEADING_WEIGHT = 1.0
 """Of a word in the heading against one in the body, in BM25."""
 
 Rows = NDArray[np.int64]
+Halves = NDArray[np.float16]
+Shown = NDArray[np.bool_]
+"""By chunk row: whether it may be found. Rows beyond its end may not."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +93,8 @@ class View:
         self.folder = folder
         self._db = connect(folder, write=False)
         self._stemmer = Stemmer()
+        self._segments: list[Segment] = []
+        self._reading = Lock()
         with guarded(folder):
             finished = {info.version: info for info in versions(self._db)}
             self.version = version if version is not None else max(finished, default=0)
@@ -95,7 +104,8 @@ class View:
                     where=str(folder),
                     mend="run `llmkit index` again: it goes on where it stopped",
                 )
-            self.info = finished[self.version].info if self.version in finished else {}
+            self.finished = self.version in finished
+            self.info = finished[self.version].info if self.finished else {}
 
     def close(self) -> None:
         self._db.close()
@@ -106,11 +116,13 @@ class View:
         with guarded(self.folder):
             return count_rows(self._db, self.version)
 
-    @cached_property
-    def source_count(self) -> int:
-        sql = f"SELECT count(DISTINCT d.source) FROM documents d WHERE {VISIBLE}"  # noqa: S608
+    def source_count(self, where: Where | None = None) -> int:
+        """How many sources this version has, or has of a filter."""
+        condition, values = where.sql() if where else ("1", {})
+        chunks = "JOIN chunks c ON c.document = d.row" if where else ""
+        sql = f"SELECT count(DISTINCT d.source) FROM documents d {chunks} WHERE {VISIBLE} AND {condition}"  # noqa: S608
         with guarded(self.folder):
-            return int(self._db.execute(sql, {"version": self.version}).fetchone()[0])
+            return int(self._db.execute(sql, {"version": self.version, **values}).fetchone()[0])
 
     def terms(self, texts: Sequence[str]) -> list[list[str]]:
         """The terms that the index's tokenizer makes of texts."""
@@ -126,44 +138,101 @@ class View:
                 found[term] = int(row[0]) if row else 0
             return found
 
-    def lexical(self, words: Sequence[str], most: int) -> dict[int, float]:
-        """BM25 of the best chunks that hold any of `words`, best first (FTS5's: k1 1.2, b 0.75)."""
+    def lexical(self, words: Sequence[str], most: int, shown: Shown | None = None) -> dict[int, float]:
+        """BM25 of the best chunks that hold any of `words`, best first (k1 1.2, b 0.75).
+
+        Args:
+            shown: what `chosen` gave for a filter; else all of this version.
+        """
         if not words:
             return {}
+        shown = self.shown if shown is None else shown
+        if not self.finished:
+            return self._lexical_by_fts5(words, most, shown)
+        terms = [term for found in self._stemmer.stems(words) for term in found]
+        with guarded(self.folder), self._reading, _snapshot(self._db):
+            self._segments = segments(self._db, self._segments)
+            rows, values = scores(self._db, self._segments, terms)
+        rows, values = _kept(shown, rows, values)
+        if len(rows) > most:
+            best = np.argpartition(-values, most)[:most]
+            rows, values = rows[best], values[best]
+        order = np.lexsort((rows, -values))
+        return dict(zip(rows[order].tolist(), values[order].tolist(), strict=True))
+
+    def _lexical_by_fts5(self, words: Sequence[str], most: int, shown: Shown) -> dict[int, float]:
+        """The same of a version that is not published, whose chunks are in no segment yet."""
         sql = "SELECT rowid, -rank FROM words WHERE words MATCH ? AND rank MATCH ? ORDER BY rank LIMIT ?"
         fetch = most
         with guarded(self.folder):
             while True:
                 query = (match_query(words), f"bm25({HEADING_WEIGHT}, 1.0)", fetch)
-                scored = dict(self._db.execute(sql, query).fetchall())
-                seen = self._visible(list(scored))
+                found = self._db.execute(sql, query).fetchall()
+                seen = [(row, score) for row, score in found if row < len(shown) and shown[row]]
                 # Rows of other versions are in the same table: look further until enough of this one are found.
-                if len(seen) >= most or len(scored) < fetch:
-                    return {row: score for row, score in scored.items() if row in seen}
+                if len(seen) >= most or len(found) < fetch:
+                    return dict(seen[:most])
                 fetch *= 4
 
-    def word_scores(self, words: Sequence[str], rows: Sequence[int]) -> dict[int, dict[str, float]]:
-        """What each word adds to the BM25 of each row, as `lexical` sums it; words that a row lacks are left out."""
-        found: dict[int, dict[str, float]] = {row: {} for row in rows}
-        sql = "SELECT rowid, -bm25(words, ?, 1.0) FROM words WHERE words MATCH ? AND rowid IN ({})"
+    @cached_property
+    def shown(self) -> Shown:
+        """The chunks of this version."""
+        hidden = f"SELECT c.row FROM documents d JOIN chunks c ON c.document = d.row WHERE NOT ({VISIBLE})"  # noqa: S608
+        with guarded(self.folder), self._reading, _snapshot(self._db):
+            last = self._db.execute("SELECT max(row) FROM chunks").fetchone()[0] or 0
+            rows = self._db.execute(hidden, {"version": self.version}).fetchall()
+        flags = np.ones(last + 1, dtype=np.bool_)
+        flags[[row for (row,) in rows]] = False
+        return flags
+
+    def chosen(self, where: Where) -> Shown:
+        """The chunks of this version that fulfil a filter.
+
+        Raises:
+            UsageError: it asks for a field that no document has.
+        """
+        if where.facts:
+            where.check_fields(self.facts)
+        condition, values = where.sql()
+        sql = f"""SELECT c.row FROM documents d JOIN chunks c ON c.document = d.row
+            WHERE {VISIBLE} AND {condition}"""  # noqa: S608
         with guarded(self.folder):
-            for word in words:
-                for marks, part in _in_parts(rows):
-                    query = (HEADING_WEIGHT, match_query([word]), *part)
-                    for row, score in self._db.execute(sql.format(marks), query):
-                        found[row][word] = score
-        return found
+            rows = [row for (row,) in self._db.execute(sql, {"version": self.version, **values})]
+        flags = np.zeros(max(rows, default=0) + 1, dtype=np.bool_)
+        flags[rows] = True
+        return flags
 
     @cached_property
+    def facts(self) -> frozenset[str]:
+        """The names of all facts that documents of this version have."""
+        sql = f"SELECT DISTINCT j.key FROM documents d, json_each(d.meta) j WHERE {VISIBLE}"  # noqa: S608
+        with guarded(self.folder):
+            return frozenset(key for (key,) in self._db.execute(sql, {"version": self.version}))
+
+    def values_of(self, field: str, most: int = 5) -> list[tuple[str | None, int]]:
+        """The most frequent values of a filter's field, each with the number of documents; None: it has none."""
+        value, values = field_sql(field)
+        sql = f"""SELECT {value}, count(DISTINCT d.row) FROM documents d JOIN chunks c ON c.document = d.row
+            WHERE {VISIBLE} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT :most"""  # noqa: S608
+        with guarded(self.folder):
+            return self._db.execute(sql, {"version": self.version, "most": most, **values}).fetchall()
+
+    @property
     def vectors(self) -> tuple[Rows, Vectors]:
         """Chunk rows [n] and their vectors, float32 [n, d]; n is 0 for an index without an encoder."""
+        rows, halves = self.halves()
+        return rows, halves.astype(np.float32)
+
+    def halves(self, where: Where | None = None) -> tuple[Rows, Halves]:
+        """Chunk rows [n] and their vectors as they are stored, float16 [n, d]."""
+        condition, values = where.sql() if where else ("1", {})
         sql = f"""SELECT c.row, v.data FROM documents d JOIN chunks c ON c.document = d.row
-            JOIN vectors v ON v.row = c.vector WHERE {VISIBLE}"""  # noqa: S608
+            JOIN vectors v ON v.row = c.vector WHERE {VISIBLE} AND {condition}"""  # noqa: S608
         with guarded(self.folder):
-            found = self._db.execute(sql, {"version": self.version}).fetchall()
+            found = self._db.execute(sql, {"version": self.version, **values}).fetchall()
         rows = np.fromiter((row for row, _ in found), dtype=np.int64, count=len(found))
         halves = np.frombuffer(b"".join(data for _, data in found), dtype=np.float16)
-        return rows, halves.astype(np.float32).reshape(len(found), -1 if found else 0)
+        return rows, halves.reshape(len(found), -1 if found else 0)
 
     def vectors_of(self, rows: Sequence[int]) -> tuple[Rows, Vectors]:
         """As `vectors`, of some chunks; those that have none are left out."""
@@ -207,12 +276,13 @@ class View:
                 found.update(self._db.execute(sql.format(marks), part).fetchall())
         return found
 
-    def sources(self, most: int) -> list[tuple[str, int]]:
-        """Up to `most` sources, each with the row of its first chunk."""
-        sql = f"""SELECT d.source, min(c.row) FROM documents d JOIN chunks c ON c.document = d.row WHERE {VISIBLE}
-            GROUP BY d.source ORDER BY 2 LIMIT :most"""  # noqa: S608
+    def sources(self, most: int, where: Where | None = None) -> list[tuple[str, int]]:
+        """Up to `most` sources (of a filter), each with the row of its first chunk."""
+        condition, values = where.sql() if where else ("1", {})
+        sql = f"""SELECT d.source, min(c.row) FROM documents d JOIN chunks c ON c.document = d.row
+            WHERE {VISIBLE} AND {condition} GROUP BY d.source ORDER BY 2 LIMIT :most"""  # noqa: S608
         with guarded(self.folder):
-            return self._db.execute(sql, {"version": self.version, "most": most}).fetchall()
+            return self._db.execute(sql, {"version": self.version, "most": most, **values}).fetchall()
 
     def sample(self, most: int, seed: int) -> list[StoredChunk]:
         """A random sample of chunks that depends on their content and the seed alone, not on how they came in."""
@@ -236,14 +306,6 @@ class View:
                     sha.update(stored(f"{start}\0{stop}\0{heading}\0{len(text)}\0{text}"))
                 yield ManifestRow(document, source, digest, sha.hexdigest())
 
-    def _visible(self, rows: Sequence[int]) -> set[int]:
-        seen: set[int] = set()
-        sql = f"""SELECT c.row FROM chunks c JOIN documents d ON d.row = c.document
-            WHERE c.row IN ({{}}) AND {VISIBLE.replace(":version", str(int(self.version)))}"""  # noqa: S608
-        for marks, part in _in_parts(rows):
-            seen.update(row for (row,) in self._db.execute(sql.format(marks), part))
-        return seen
-
 
 def versions(db: sqlite3.Connection) -> list[VersionInfo]:
     """Finished versions, oldest first."""
@@ -264,3 +326,19 @@ def _in_parts(values: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
     for start in range(0, len(values), 500):
         part = [int(value) for value in values[start : start + 500]]
         yield ",".join("?" * len(part)), part
+
+
+def _kept(shown: Shown, rows: Rows, values: Vectors) -> tuple[Rows, Vectors]:
+    inside = rows < len(shown)
+    inside[inside] = shown[rows[inside]]
+    return rows[inside], values[inside]
+
+
+@contextmanager
+def _snapshot(db: sqlite3.Connection) -> Iterator[None]:
+    """What is read in the block is of one moment, whatever a writer commits meanwhile."""
+    db.execute("BEGIN")
+    try:
+        yield
+    finally:
+        db.execute("COMMIT")

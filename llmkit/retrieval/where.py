@@ -127,6 +127,12 @@ class Where:
         return _sql(self.condition, parameters), parameters
 
 
+def field_sql(field: str) -> tuple[str, dict[str, bytes]]:
+    """The value of one field as text, null where there is none, and its parameters."""
+    parameters: dict[str, bytes] = {}
+    return _field_sql(field, _binding(parameters)), parameters
+
+
 def parse(text: str) -> Where:
     """
     Raises:
@@ -320,11 +326,7 @@ def _sql(condition: Condition, parameters: dict[str, bytes]) -> str:
 
 
 def _compared(part: Compare, parameters: dict[str, bytes]) -> str:
-    def bound(text: str) -> str:
-        name = f"where{len(parameters)}"
-        parameters[name] = stored(text)
-        return f"CAST(:{name} AS TEXT)"
-
+    bound = _binding(parameters)
     text = _field_sql(part.field, bound)
     if part.field == "path" and part.op in ("=", "~"):
         return _path_sql(text, part.op, part.value.text, bound)
@@ -335,6 +337,17 @@ def _compared(part: Compare, parameters: dict[str, bytes]) -> str:
         number = f"CAST({text} AS NUMERIC)"
         return f"({text} = {number} AND {number} {part.op} CAST({bound(part.value.text)} AS NUMERIC))"
     return f"{text} {part.op} {bound(part.value.text)}"
+
+
+def _binding(parameters: dict[str, bytes]) -> Callable[[str], str]:
+    """Adds a value to the parameters, and gives what stands for it in the SQL."""
+
+    def bound(text: str) -> str:
+        name = f"where{len(parameters)}"
+        parameters[name] = stored(text)
+        return f"CAST(:{name} AS TEXT)"
+
+    return bound
 
 
 def _field_sql(field: str, bound: Callable[[str], str]) -> str:
