@@ -18,7 +18,7 @@ from llmkit.stages.base import Context, Inputs, Made, Outcome, Stage, StageConfi
 from llmkit.stages.jobs import Job, run_job
 from llmkit.stages.pretraining_data import job_paths, open_data
 from llmkit.stages.publishing import CHECKPOINTS, add_last, saver, settle
-from llmkit.stages.sampling import kept, speaking
+from llmkit.stages.sampling import Samples, speaking
 from llmkit.stages.starting import check_options, check_start, find_start, starting_model
 from llmkit.stages.tokens import tokens_of
 from llmkit.stages.tracking import TrackOptions, announce, tracked
@@ -32,7 +32,7 @@ DEFAULT_STEPS = 300
 UNLIMITED_STEPS = 10**9
 """Where only minutes are given: the schedule then follows the clock."""
 SAMPLE_TOKENS = 60
-PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "datasets", "samples", "parameters")
+PAYLOAD = ("evaluations", "best_step", "published_step", "stopped", "datasets", "prompt", "samples", "parameters")
 """What of a finished job is stored with the model."""
 
 
@@ -49,7 +49,7 @@ class PretrainConfig(FamilyOptions, TrainOptions, TrackOptions, StageConfig):
     init: str | None = option(None, "Go on from this model instead of random weights.")
     sequence_length: int = option(256, "Tokens of a training sample, and the model's context.", ge=8)
     tokens: int | None = option(None, "Budget in training tokens, instead of steps.", ge=1)
-    sample_every: int = option(0, "Steps between generated samples; 0: before and after only.", ge=0, keyed=False)
+    sample_every: int = option(0, "Steps between generated samples; 0: before and after only.", ge=0)
     processes: int = option(
         0, "Processes to train with on this machine; 0: one, or those that a launcher started.", ge=0, keyed=False
     )
@@ -105,6 +105,7 @@ def run(cfg: PretrainConfig, found: Inputs, ctx: Context) -> Outcome:
         paths["init"] = init
     summary = run_job(Job("pretrain", cfg, paths, ctx.work), ctx.reporter, processes=cfg.processes)
     payload = {key: summary[key] for key in PAYLOAD}
+    payload["samples"] = {when: text for when, text in summary["samples"].items() if when in ("before", "after")}
     made = Made("model", ctx.work / "model")
     write_report(made.directory, ctx.work / LOG, f"Model {_name(cfg, found)}", summary, changed(cfg))
     write_card(made.directory, Finished("pretrain", _name(cfg, found), cfg, found, summary))
@@ -157,22 +158,24 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
     checkpoints = job.work / CHECKPOINTS
     records = train(loaded.model, data.training, options, validation=data.held_out or None, directory=checkpoints)
     prompt = str(loaded.tokenizer.decode(data.prompt))
-    shown = {}
+    said = Samples(job.work / "samples", partial(_sample, loaded, prompt, cfg.seed))
     summary = Summary()
     view = View(
         data.bytes_per_token if loaded.objective == "causal" else None,
         partial(utilisation, loaded.model, loaded.objective, cfg.sequence_length),
         tracked(cfg, job, reporter),
     )
-    for record, latest in follow(records, cfg.budget(), reporter, job.work / LOG, view):
+    budget = None if cfg.minutes else cfg.budget()
+    for record, latest in follow(records, budget, reporter, job.work / LOG, view):
         if record.resumed_from is not None:
-            shown["before"] = kept(job.work / "before.json", partial(_sample, loaded, prompt, cfg.seed))
-        elif cfg.sample_every and record.step % cfg.sample_every == 0:
-            reporter.info(f"step {record.step:,}: {' '.join(_sample(loaded, prompt, cfg.seed).split())}", style="dim")
+            said.take(0)
+        if cfg.sample_every and record.step and record.step % cfg.sample_every == 0:
+            text = said.take(record.step)
+            reporter.info(f"step {record.step:,}: {' '.join(text.split())}", style="dim")
         summary = latest
     save = saver(job, loaded)
     published = settle(cfg, summary, loaded.model, job.work, save)
-    shown["after"] = _sample(loaded, prompt, cfg.seed)
+    shown = said.shown(_sample(loaded, prompt, cfg.seed))
     _save(job, save)
     return {
         "evaluations": summary.evaluations,
@@ -180,6 +183,7 @@ def work(job: Job[PretrainConfig], reporter: Reporter) -> dict[str, Any]:
         "published_step": published,
         "stopped": summary.stopped,
         "datasets": data.told(summary.steps * cfg.batch_size),
+        "prompt": prompt,
         "samples": shown,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
         "metrics": summary.metrics(published),

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,6 +30,29 @@ def kept(file: Path, make: Callable[[], T]) -> T:
     partial.write_text(json.dumps(made, ensure_ascii=False), encoding="utf-8")
     partial.replace(file)
     return made
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a model says on the way, kept in `folder` so that a run that was interrupted shows all of it.
+
+    Attributes:
+        say: text from the model as it now is.
+    """
+
+    folder: Path
+    say: Callable[[], str]
+
+    def take(self, step: int) -> str:
+        """What the model says after so many steps; what it said, where the run has been there before."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return kept(self.folder / f"{step}.json", self.say)
+
+    def shown(self, after: str) -> dict[str, str]:
+        """All that was said, in order: `before` the first step, by the number of steps done, and `after` the last."""
+        steps = sorted(int(file.stem) for file in self.folder.glob("*.json"))
+        texts = {str(step) if step else "before": self.take(step) for step in steps}
+        return texts | {"after": after}
 
 
 @contextmanager

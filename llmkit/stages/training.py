@@ -34,9 +34,6 @@ RECENT = 20
 COMPARED = 50
 """Steps before an evaluation whose mean training loss it is compared with, at most: one step's loss is noisy."""
 
-NOMINAL = 10**8
-"""More steps than any run has: they stand for a time budget, and the bar then shows the share of the time."""
-
 Figures = Mapping[str, float]
 Row = Mapping[str, Any]
 
@@ -162,9 +159,12 @@ class Summary:
 
 
 def follow(
-    records: Iterator[StepRecord], steps: int, reporter: Reporter, log: Path, view: View | None = None
+    records: Iterator[StepRecord], steps: int | None, reporter: Reporter, log: Path, view: View | None = None
 ) -> Iterator[tuple[StepRecord, Summary]]:
     """Pass the loop's records on, showing a bar and, in the main process, writing each step to `log` (JSON lines).
+
+    The bar counts up to `steps`; with None, where a clock may end the run before its steps do, it shows the share of
+    the budget that is spent, and the step beside it.
 
     Once the records have ended, the summary has the training losses of the whole run, from the log.
     """
@@ -181,7 +181,7 @@ def follow(
     summary.measure = view.utilisation(first.choices)
     reporter.info(_where(summary), style="dim")
     _speak(first, summary, reporter)
-    total, unit = (1.0, "") if steps >= NOMINAL else (float(steps), "steps")
+    total, unit = (1.0, "") if steps is None else (float(steps), "steps")
     done = first.progress * total
     main = World.current().is_main
     with view.tracking as track, _Log(log if main else None) as file:
@@ -191,7 +191,6 @@ def follow(
             for record in records:
                 summary.take(record)
                 _speak(record, summary, reporter)
-                # A time budget ends before the last step: the bar follows the share of the run that is over.
                 position = record.progress * total
                 bar.advance(position - done, **_facts(record, summary, timed=not unit))
                 done = position

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from llmkit.registry.disk import write_whole
-from llmkit.reporting.blocks import Block, Figures, Heading, Plot, Table
+from llmkit.reporting.blocks import Block, Figures, Heading, Line, Plot, Table
 from llmkit.reporting.page import page
 from llmkit.stages.training import read_log, smoothed
 from llmkit.stages.training_words import parts, samples, table, verdict, verdict_lines
 
-METRICS, PAGE = "metrics.jsonl", "report.html"
+METRICS, PAGE, SAMPLES = "metrics.jsonl", "report.html", "samples.jsonl"
 
 _MOST_ROWS = 40
 
@@ -21,9 +21,9 @@ _CURVES = (("lr", "Learning rate", ""), ("grad_norm", "Gradient norm, before cli
 
 
 def write_report(folder: Path, log: Path, title: str, facts: Mapping[str, Any], options: Mapping[str, object]) -> None:
-    """Write `metrics.jsonl` (a row per step) and `report.html` into a finished artifact.
+    """Write `metrics.jsonl` (a row per step), `report.html` and, of samples, `samples.jsonl` into a finished artifact.
 
-    Neither says how fast it went: two runs that make the same weights make the same files, so that what was made from
+    None says how fast it went: two runs that make the same weights make the same files, so that what was made from
     the one is not stale because of the other. Speeds are among the metrics of the manifest.
 
     Args:
@@ -40,8 +40,19 @@ def write_report(folder: Path, log: Path, title: str, facts: Mapping[str, Any], 
     rows = read_log(log)
     text = "".join(json.dumps(row) + "\n" for row in rows)
     write_whole(folder / METRICS, text.encode("utf-8"))
+    if said := facts.get("samples"):
+        text = "".join(json.dumps(sample, ensure_ascii=False) + "\n" for sample in _samples(facts, said))
+        write_whole(folder / SAMPLES, text.encode("utf-8"))
     shown = page(title, blocks(rows, facts, options))
     write_whole(folder / PAGE, shown.encode("utf-8"))
+
+
+def _samples(facts: Mapping[str, Any], said: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Rows of step, prompt and text; the last is of the weights that are published."""
+    metrics = facts["metrics"]
+    steps = {"before": 0, "after": metrics.get("published_step", metrics["steps"])}
+    for when, text in said.items():
+        yield {"step": steps[when] if when in steps else int(when), "prompt": facts.get("prompt", ""), "text": text}
 
 
 def blocks(
@@ -61,9 +72,18 @@ def blocks(
     for key, title, unit in _CURVES:
         found.append(Plot({title: [(row["step"], row[key]) for row in rows]}, title, "step", unit, marks))
     if quotes := samples(facts, whole=True):
-        found += [Heading("What it says"), *quotes]
+        found += [Heading("What it says"), *_prompt(facts, len(quotes)), *quotes]
     found += [Heading("Options"), Table(("option", "value"), [(key, str(value)) for key, value in options.items()])]
     return found
+
+
+def _prompt(facts: Mapping[str, Any], shown: int) -> Sequence[Block]:
+    """What the samples go on from, and where the ones are that a page has no room for."""
+    if not (prompt := facts.get("prompt")):
+        return []
+    more = len(facts["samples"]) - shown
+    said = f"Each goes on from the beginning of a text: {json.dumps(prompt, ensure_ascii=False)}"
+    return [Line(f"{said}. {more:,} more are in {SAMPLES}." if more > 0 else f"{said}.", "dim")]
 
 
 def _marks(facts: Mapping[str, Any]) -> dict[str, float]:

@@ -11,6 +11,7 @@ from llmkit.reporting.curves import sparkline
 from llmkit.train.verdict import Point, Verdict, judge
 
 _MOST_ROWS = 8
+_MOST_SAMPLES = 40
 _SPARK = 40
 _FIRST_CHARS, _LAST_CHARS = 120, 400
 """What a terminal shows of a sample: of noise, little."""
@@ -93,8 +94,12 @@ def thinned(rows: Sequence[Mapping[str, Any]], most: int, *, keep: int | None = 
 
 
 def samples(payload: Mapping[str, Any], *, whole: bool = False) -> Sequence[Block]:
-    """Generated text by the steps that were done: the first and the last in short, or `whole`, all of them."""
-    found = [(_when(step), text.strip() or "(nothing)") for step, text in (payload.get("samples") or {}).items()]
+    """Generated text by the steps that were done: the first and the last in short, or `whole`, many of them."""
+    said = payload.get("samples") or {}
+    if whole:
+        rows = thinned([{"step": step, "text": text} for step, text in said.items()], _MOST_SAMPLES)
+        said = {row["step"]: row["text"] for row in rows}
+    found = [(_when(step), text.strip() or "(nothing)") for step, text in said.items()]
     if whole or not found:
         return [Quote(text, f"{when}:") for when, text in found]
     shown = [(*found[0], _FIRST_CHARS), (*found[-1], _LAST_CHARS)] if len(found) > 1 else [(*found[0], _LAST_CHARS)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from importlib.util import find_spec
@@ -41,6 +42,19 @@ def test_the_card_of_an_adapter_leads_to_its_base_and_the_bases_data(chain: Any)
     assert found.data.datasets == ["pairs"]
     assert "`corpus@1`" in found.text
     assert "for `base@1`" in found.text
+
+
+def test_what_the_model_said_on_the_way_is_kept_and_shown(chain: Any) -> None:
+    how = ("pretrain", "--data", "corpus", "--steps", 4, "--sequence-length", 64, "--sample-every", 2)
+    told = chain.ok(*how, "--name", "speaking")
+    folder = chain.home / "artifacts" / "speaking" / "1"
+    rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text("utf-8").splitlines()]
+    assert [row["step"] for row in rows] == [0, 2, 4, 4]
+    assert all(row["text"].startswith(row["prompt"]) and row["prompt"] for row in rows)
+    assert rows[0]["text"] != rows[1]["text"]
+    page = (folder / "report.html").read_text("utf-8")
+    assert all(f"{when}:" in page for when in ("before training", "after 2 steps", "after training"))
+    assert told["samples"] == {"before": rows[0]["text"], "after": rows[-1]["text"]}
 
 
 def test_a_run_can_be_followed_in_tensorboard_and_is_the_same_run(chain: Any) -> None:

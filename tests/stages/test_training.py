@@ -12,7 +12,7 @@ import pytest
 
 from llmkit.reporting.blocks import Line, Quote, Table
 from llmkit.reporting.reporter import Silent, Trend
-from llmkit.stages.sampling import kept
+from llmkit.stages.sampling import Samples, kept
 from llmkit.stages.training import LOG, Summary, View, follow, read_log
 from llmkit.stages.training_words import curve, samples, thinned
 from llmkit.train.options import Choices
@@ -132,7 +132,7 @@ def test_each_evaluation_leaves_a_line_with_bits_per_byte_where_they_are_known(t
 
 def test_with_a_time_budget_the_bar_shows_the_share_of_the_time(tmp_path: Path) -> None:
     shown = Listener()
-    for _ in follow(records(), 10**9, shown, tmp_path / LOG):
+    for _ in follow(records(), None, shown, tmp_path / LOG):
         pass
     assert shown.bars == [(1.0, "")]
     assert shown.done == pytest.approx(1.0)
@@ -210,6 +210,15 @@ def test_a_terminal_shows_the_first_sample_in_short_and_a_page_all_of_them() -> 
     assert [block.title for block in whole if isinstance(block, Quote)][1] == "after 100 steps:"
     assert isinstance(short[0], Quote)
     assert len(short[0].body) < 130
+
+
+def test_samples_are_kept_in_the_order_of_their_steps_and_taken_once(tmp_path: Path) -> None:
+    words = iter("abcdef")
+    first = Samples(tmp_path / "samples", lambda: next(words))
+    assert [first.take(step) for step in (0, 5, 10)] == ["a", "b", "c"]
+    resumed = Samples(tmp_path / "samples", lambda: next(words))  # from a checkpoint of before step 10
+    assert [resumed.take(step) for step in (0, 10, 15)] == ["a", "c", "d"]
+    assert list(resumed.shown("z").items()) == [("before", "a"), ("5", "b"), ("10", "c"), ("15", "d"), ("after", "z")]
 
 
 def test_what_is_kept_is_json(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from llmkit.reporting.blocks import Line, Plot, Quote
 from llmkit.stages.training import read_log, smoothed
-from llmkit.stages.training_report import METRICS, PAGE, blocks, write_report
+from llmkit.stages.training_report import METRICS, PAGE, SAMPLES, blocks, write_report
 
 FACTS: dict[str, Any] = {
     "metrics": {"loss": 2.5, "perplexity": 12.18, "train_loss": 2.4, "steps": 3, "tokens_per_second": 812.0},
@@ -74,3 +74,27 @@ def test_the_page_has_a_curve_for_each_dataset_and_every_sample() -> None:
     plot = next(block for block in found if isinstance(block, Plot))
     assert plot.curves["code"] == [(0.0, 5.0), (3.0, 3.5)]
     assert [block.body for block in found if isinstance(block, Quote)] == ["a", "b", "c"]
+
+
+def test_every_sample_is_in_a_file_and_a_page_shows_as_many_as_one_reads(tmp_path: Path) -> None:
+    said = {"before": "a"} | {str(step): f"at {step}" for step in range(5, 1000, 5)} | {"after": "z\n"}
+    metrics = {**FACTS["metrics"], "steps": 1000, "published_step": 900}
+    facts = {**FACTS, "metrics": metrics, "samples": said, "prompt": 'say "<b>"'}
+    write_report(tmp_path, tmp_path / "none", "Model m", facts, {})
+    rows = [json.loads(line) for line in (tmp_path / SAMPLES).read_text("utf-8").splitlines()]
+    assert [row["text"] for row in rows] == list(said.values())
+    assert [row["step"] for row in rows] == [0, *range(5, 1000, 5), 900]
+    assert {row["prompt"] for row in rows} == {'say "<b>"'}
+    found = blocks([], facts, {})
+    quotes = [block for block in found if isinstance(block, Quote)]
+    assert 30 < len(quotes) <= 41
+    assert (quotes[0].body, quotes[-1].body) == ("a", "z")
+    told = next(block.text for block in found if isinstance(block, Line) and SAMPLES in block.text)
+    assert r"say \"<b>\"" in told
+    assert f"{len(said) - len(quotes)} more" in told
+    assert "<b>" not in (tmp_path / PAGE).read_text("utf-8").partition("What it says")[2]
+
+
+def test_a_run_without_samples_has_no_file_of_them(tmp_path: Path) -> None:
+    write_report(tmp_path, tmp_path / "none", "Model m", {**FACTS, "samples": {}}, {})
+    assert not (tmp_path / SAMPLES).exists()
