@@ -1,23 +1,39 @@
-"""Documents to chunks: pieces an encoder reads to their end, cut where the text itself has its joints."""
+"""Documents to chunks: pieces an encoder reads to their end, cut where the chosen chunker sees joints.
+
+- `structure`: at headings, functions and classes, then paragraphs (of code, lines), then sentences, then words.
+- `sentences`: whole sentences in a row, as many as fit, whatever they stand under.
+- `tokens`: windows of the embedder's tokens, which overlap.
+
+Whatever the chunker, a span is exact in the text, chunks together hold every character that is not white space, none
+is longer than the limit, and each has the heading path of the place where it begins.
+"""
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from llmkit.errors import ConfigError
+from llmkit.retrieval.pieces import (
+    CountTokens,
+    Piece,
+    TokenSpans,
+    sentence_pieces,
+    structure_pieces,
+    token_pieces,
+    words,
+)
 from llmkit.retrieval.structure import Block, blocks
 from llmkit.text.document import Document, Span
-from llmkit.text.sentences import sentence_spans, trimmed
 
-CountTokens = Callable[[Sequence[str]], list[int]]
+Chunker = Literal["structure", "sentences", "tokens"]
 
-CHARACTERS_PER_TOKEN = 8
-"""A word of a million letters is one unknown token to WordPiece: pieces are bounded by characters as well."""
-
-_PARAGRAPH = re.compile(r"\n[ \t\r\f]*+\n\s*+")
+RULES = 1
+"""Raised when the same settings would now cut otherwise: an index made before then asks to be rebuilt."""
+PART = 400_000
+"""Code points that are cut at a time: the memory of cutting does not grow with the document."""
 
 
 @dataclass(frozen=True)
@@ -26,13 +42,16 @@ class ChunkSettings:
 
     Attributes:
         size: most tokens of a chunk with its heading; never above what the embedder reads.
-        overlap: most tokens that a chunk repeats of the one before it, inside one section or function.
-        merge: neighbours under one parent (short methods, short sections) are joined up to this.
+        overlap: most tokens that a chunk repeats of the one before it (by structure: inside one section or function).
+        merge: neighbours under one parent (short methods, short sections) are joined up to this; by structure only.
+        chunker: where cuts are made.
     """
 
     size: int = 254
     overlap: int = 32
     merge: int = 64
+    chunker: Chunker = "structure"
+    rules: int = RULES
 
     def __post_init__(self) -> None:
         if not (self.size >= 16 and 0 <= self.overlap <= self.size // 2 and 0 <= self.merge <= self.size):
@@ -40,6 +59,9 @@ class ChunkSettings:
                 f"chunks of {self.size} tokens with an overlap of {self.overlap} cannot be cut",
                 mend="choose a size of at least 16 and an overlap of at most half of it",
             )
+
+    def __str__(self) -> str:
+        return f"chunks of {self.size} tokens by {self.chunker} with an overlap of {self.overlap}"
 
 
 class Chunk(NamedTuple):
@@ -66,15 +88,34 @@ def embedded_text(heading: str, text: str) -> str:
     return f"{heading}\n{text}" if heading else text
 
 
-class _Piece(NamedTuple):
-    start: int
-    end: int
-    tokens: int
+@dataclass(frozen=True)
+class Meter:
+    """How long a text is in tokens of the embedder, special ones not counted.
+
+    Attributes:
+        count: tokens of each text.
+        spans: where the tokens of a text stand in it, in order; None where nobody can say: words stand for them.
+    """
+
+    count: CountTokens
+    spans: TokenSpans | None = None
 
 
 class _Heading(NamedTuple):
     text: str
     tokens: int
+
+
+class _Section(NamedTuple):
+    """Pieces that may share chunks; the heading is that of its first block, or each block's own."""
+
+    pieces: list[Piece]
+    headings: list[_Heading]
+    starts: list[int]
+    """Where each heading begins to hold."""
+
+    def heading(self, offset: int) -> _Heading:
+        return self.headings[max(0, bisect_right(self.starts, offset) - 1)]
 
 
 class _Cut(NamedTuple):
@@ -87,23 +128,96 @@ class _Cut(NamedTuple):
         return embedded_text(self.heading, text[self.span.start : self.span.end])
 
 
-def chunk_document(document: Document, count: CountTokens, settings: ChunkSettings) -> list[Chunk]:
-    """Chunks of a document in order. Together they hold every character that is not white space.
+def chunk_document(document: Document, meter: Meter | CountTokens, settings: ChunkSettings) -> list[Chunk]:
+    """All chunks of a document, in order; see `iter_chunks`."""
+    return list(iter_chunks(document, meter, settings))
+
+
+def iter_chunks(document: Document, meter: Meter | CountTokens, settings: ChunkSettings) -> Iterator[Chunk]:
+    """Chunks of a document in order, cut as they are asked for.
 
     Args:
-        count: tokens of each text, special tokens not counted.
+        meter: of the embedder; or only what counts tokens.
     """
+    meter = meter if isinstance(meter, Meter) else Meter(meter)
+    cutter = _CUTTERS[settings.chunker]
     text = document.text
-    limit = settings.size
-    tiled = blocks(document)
-    headings = _headings(tiled, count, limit // 4)
-    pieces_of = _pieces(text, tiled, count, limit // 2)
-    parts = [(heading, pieces) for heading, pieces in zip(headings, pieces_of, strict=True) if pieces]
-    cuts: list[_Cut] = []
-    for (heading, tokens), pieces in _joined(parts, settings.merge):
-        packed = _packed(pieces, limit - tokens, settings.overlap)
-        cuts += (_Cut(heading, span, tokens + in_pieces) for span, in_pieces in packed)
-    return [_chunk(document, cut.heading, cut.span) for cut in _fitted(text, cuts, count, limit)]
+    for part in _parts(document):
+        cuts: list[_Cut] = []
+        for section in cutter(text, part, meter, settings):
+            cuts += _packed(section, settings)
+        for cut in _fitted(text, cuts, meter.count, settings.size):
+            start, end = cut.span
+            line, page = document.source_line(start), document.page_at(start)
+            yield Chunk(document.id, cut.span, line, page, cut.heading, text[start:end])
+
+
+def _parts(document: Document) -> Iterator[list[Block]]:
+    """The document's blocks, in parts of bounded length; what is longer is cut at a blank line, a line or a word."""
+    part: list[Block] = []
+    size = 0
+    for block in blocks(document):
+        start = block.start
+        while block.end - start > PART:
+            stop = _joint(document.text, start, start + PART)
+            yield [*part, block._replace(start=start, end=stop)]
+            part, size, start = [], 0, stop
+        part.append(block._replace(start=start))
+        size += block.end - start
+        if size > PART:
+            yield part
+            part, size = [], 0
+    if part:
+        yield part
+
+
+def _joint(text: str, start: int, stop: int) -> int:
+    for mark in ("\n\n", "\n", "。", " "):
+        at = text.rfind(mark, start + (stop - start) // 2, stop)
+        if at >= 0:
+            return at + len(mark)
+    return stop
+
+
+def _by_structure(text: str, part: Sequence[Block], meter: Meter, settings: ChunkSettings) -> Iterator[_Section]:
+    """A section per block; short neighbours are joined under the first one's heading."""
+    headings = _headings(part, meter.count, settings.size // 4)
+    pieces_of = structure_pieces(text, part, meter.count, settings.size // 2)
+    held: _Section | None = None
+    tokens_held = 0
+    for block, heading, pieces in zip(part, headings, pieces_of, strict=True):
+        if not pieces:
+            continue
+        tokens = sum(piece.tokens for piece in pieces)
+        if held is not None and tokens_held + tokens <= settings.merge:
+            held.pieces.extend(pieces)
+            tokens_held += tokens
+            continue
+        if held is not None:
+            yield held
+        held, tokens_held = _Section(list(pieces), [heading], [block.start]), tokens
+    if held is not None:
+        yield held
+
+
+def _by_sentences(text: str, part: Sequence[Block], meter: Meter, settings: ChunkSettings) -> Iterator[_Section]:
+    yield _across(part, meter, settings, sentence_pieces(text, part, meter.count, settings.size // 2))
+
+
+def _by_tokens(text: str, part: Sequence[Block], meter: Meter, settings: ChunkSettings) -> Iterator[_Section]:
+    yield _across(part, meter, settings, token_pieces(text, part[0].start, part[-1].end, meter.spans))
+
+
+def _across(part: Sequence[Block], meter: Meter, settings: ChunkSettings, pieces: list[Piece]) -> _Section:
+    headings = _headings(part, meter.count, settings.size // 4)
+    return _Section(pieces, headings, [block.start for block in part])
+
+
+_CUTTERS: dict[Chunker, Callable[[str, Sequence[Block], Meter, ChunkSettings], Iterator[_Section]]] = {
+    "structure": _by_structure,
+    "sentences": _by_sentences,
+    "tokens": _by_tokens,
+}
 
 
 def _headings(tiled: Sequence[Block], count: CountTokens, most: int) -> list[_Heading]:
@@ -115,117 +229,35 @@ def _headings(tiled: Sequence[Block], count: CountTokens, most: int) -> list[_He
     return [next(_Heading(text, tokens[text]) for text in options if tokens[text] <= most) for options in choices]
 
 
-def _chunk(document: Document, heading: str, span: Span) -> Chunk:
-    start, end = span
-    line, page = document.source_line(start), document.page_at(start)
-    return Chunk(document.id, span, line, page, heading, document.text[start:end])
-
-
-def _pieces(text: str, tiled: Sequence[Block], count: CountTokens, most: int) -> list[list[_Piece]]:
-    """For each block the pieces that stay whole: paragraphs (lines of code), or sentences, or words where too long."""
-    found: list[list[_Piece]] = [[] for _ in tiled]
-    open_: list[tuple[int, Span]] = []
-    for n, block in enumerate(tiled):
-        split = _code_lines if block.code else _paragraphs
-        open_ += ((n, span) for span in split(text, block.start, block.end))
-    for finer in (_sentences, _words, None):
-        counts = _counted(text, [span for _, span in open_], count)
-        longer: list[tuple[int, Span]] = []
-        for (n, span), tokens in zip(open_, counts, strict=True):
-            if finer is None or (tokens <= most and len(span) <= most * CHARACTERS_PER_TOKEN):
-                found[n].append(_Piece(span.start, span.end, tokens))
-            else:
-                longer += ((n, piece) for piece in finer(text, span, most))
-        open_ = longer
-    for pieces in found:
-        pieces.sort()
-    return found
-
-
-def _counted(text: str, spans: Sequence[Span], count: CountTokens) -> list[int]:
-    """Token counts; a text that stands there twice is counted once, and a huge one not at all (it is split anyway)."""
-    texts = [text[start:end] if end - start <= 100_000 else "" for start, end in spans]
-    distinct = list(dict.fromkeys(texts))
-    known = dict(zip(distinct, count(distinct), strict=True))
-    return [known[piece] for piece in texts]
-
-
-def _paragraphs(text: str, start: int, end: int) -> Iterator[Span]:
-    for match in _PARAGRAPH.finditer(text, start, end):
-        if span := trimmed(text, start, match.start()):
-            yield span
-        start = match.end()
-    if span := trimmed(text, start, end):
-        yield span
-
-
-def _code_lines(text: str, start: int, end: int) -> Iterator[Span]:
-    while start < end:
-        stop = text.find("\n", start, end) + 1 or end
-        if not text[start:stop].isspace():
-            # Indentation stays: a quoted line of code looks as it does in its file.
-            yield Span(start, start + len(text[start:stop].rstrip()))
-        start = stop
-
-
-def _sentences(text: str, span: Span, most: int) -> Iterator[Span]:
-    for start, end in sentence_spans(text[span.start : span.end]):
-        yield Span(span.start + start, span.start + end)
-
-
-def _words(text: str, span: Span, most: int) -> Iterator[Span]:
-    """Pieces of at most `most` characters, hence (nearly always) tokens; cut at white space where there is any."""
-    start, end = span
-    while start < end:
-        stop = min(start + most, end)
-        if stop < end:
-            space = max(text.rfind(" ", start, stop), text.rfind("\n", start, stop), text.rfind("\t", start, stop))
-            stop = space + 1 if space > start else stop
-        if piece := trimmed(text, start, stop):
-            yield piece
-        start = stop
-
-
-def _joined(parts: Sequence[tuple[_Heading, list[_Piece]]], merge: int) -> Iterator[tuple[_Heading, list[_Piece]]]:
-    """Short neighbours joined under the first one's heading."""
-    held: tuple[_Heading, list[_Piece]] | None = None
-    held_tokens = 0
-    for heading, pieces in parts:
-        tokens = sum(piece.tokens for piece in pieces)
-        if held is not None and held_tokens + tokens <= merge:
-            held[1].extend(pieces)
-            held_tokens += tokens
-            continue
-        if held is not None:
-            yield held
-        held, held_tokens = (heading, list(pieces)), tokens
-    if held is not None:
-        yield held
-
-
-def _packed(pieces: Sequence[_Piece], room: int, overlap: int) -> Iterator[tuple[Span, int]]:
+def _packed(section: _Section, settings: ChunkSettings) -> Iterator[_Cut]:
     """Consecutive pieces, as many as fit; the last ones are repeated at the start of the next chunk."""
-    held: list[_Piece] = []
+    held: list[Piece] = []
     tokens = 0
-    for piece in pieces:
-        if held and tokens + piece.tokens > room:
-            yield Span(held[0].start, held[-1].end), tokens
-            held = _tail(held, min(overlap, room - piece.tokens))
+    heading = _Heading("", 0)
+    for piece in section.pieces:
+        if held and heading.tokens + tokens + piece.tokens > settings.size:
+            yield _Cut(heading.text, Span(held[0].start, held[-1].end), heading.tokens + tokens)
+            held = _tail(held, settings.overlap)
             tokens = sum(kept.tokens for kept in held)
+            while held and section.heading(held[0].start).tokens + tokens + piece.tokens > settings.size:
+                tokens -= held.pop(0).tokens
+            heading = section.heading((held or [piece])[0].start)
+        elif not held:
+            heading = section.heading(piece.start)
         held.append(piece)
         tokens += piece.tokens
     if held:
-        yield Span(held[0].start, held[-1].end), tokens
+        yield _Cut(heading.text, Span(held[0].start, held[-1].end), heading.tokens + tokens)
 
 
-def _tail(pieces: Sequence[_Piece], most: int) -> list[_Piece]:
-    kept: list[_Piece] = []
+def _tail(pieces: Sequence[Piece], most: int) -> list[Piece]:
+    kept: list[Piece] = []
     for piece in reversed(pieces[1:]):
         most -= piece.tokens
         if most < 0:
             break
-        kept.insert(0, piece)
-    return kept
+        kept.append(piece)
+    return kept[::-1]
 
 
 def _fitted(text: str, cuts: Sequence[_Cut], count: CountTokens, limit: int) -> list[_Cut]:
@@ -242,7 +274,7 @@ def _fitted(text: str, cuts: Sequence[_Cut], count: CountTokens, limit: int) -> 
             if tokens <= limit or len(cut.span) == 1:
                 fitted.append(cut)
             else:
-                halves = _words(text, cut.span, -(-len(cut.span) // 2))
+                halves = words(text, cut.span, -(-len(cut.span) // 2))
                 longer += (cut._replace(span=half) for half in halves)
         doubtful = longer
     return sorted(fitted, key=lambda cut: cut.span)

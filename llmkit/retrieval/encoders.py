@@ -28,6 +28,7 @@ from llmkit.retrieval.bert import (
     sentence_vectors,
 )
 from llmkit.retrieval.embed import EncoderFolder, Vectors
+from llmkit.text.document import Span
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -98,6 +99,11 @@ class BertEmbedder:
         return [
             len(encoding) for encoding in self._tokenizer.encode_batch_fast(encodable(texts), add_special_tokens=False)
         ]
+
+    def token_spans(self, text: str) -> list[Span]:
+        """Where each token stands in the text, in code points; special ones are none."""
+        (whole,) = encodable([text])
+        return [Span(*place) for place in self._tokenizer.encode(whole, add_special_tokens=False).offsets]
 
     def unknown_tokens(self, texts: Sequence[str]) -> int:
         known = (self._tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>"))
@@ -216,6 +222,15 @@ class SentenceTransformerEmbedder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         return [len(ids) for ids in self._ids(texts)]
+
+    def token_spans(self, text: str) -> list[Span] | None:
+        """As `BertEmbedder.token_spans`; None where the tokenizer cannot tell."""
+        tokenizer = self._model.tokenizer
+        if not getattr(tokenizer, "is_fast", False):
+            return None
+        (whole,) = encodable([text])
+        found = tokenizer(whole, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        return [Span(*place) for place in found["offset_mapping"]]
 
     def unknown_tokens(self, texts: Sequence[str]) -> int:
         unknown = self._model.tokenizer.unk_token_id

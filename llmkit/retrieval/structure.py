@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from llmkit.retrieval.grammars import Unit, units
 from llmkit.text.document import Document
 
 LONGEST_PARSED = 2_000_000
@@ -31,7 +32,7 @@ class Block(NamedTuple):
 
 def blocks(document: Document) -> list[Block]:
     """Blocks of the document by its media type, in order; together they are the whole text."""
-    reader = READERS.get(document.media) or (_lines if document.media.startswith("text/x-") else _plain)
+    reader = READERS.get(document.media) or (_source_code if document.media.startswith("text/x-") else _plain)
     title = _title(document)
     return [block for block in reader(document, (title,) if title else ()) if block.start < block.end]
 
@@ -106,13 +107,32 @@ def _python(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
     if package.isidentifier() and not document.record and package != module:
         # Most questions name the package: `asyncio.gather` stands in asyncio/tasks.py.
         module = f"{package}.{module}"
-    cuts = [(0, "")]
-    for line, name in _units(tree, "", text, starts):
+    yield from _of_units(
+        [Unit(starts[line - 1], name) for line, name in _units(tree, "", text, starts)],
+        len(text),
+        (*headings[:-1], module),
+    )
+
+
+def _source_code(document: Document, headings: tuple[str, ...]) -> Iterator[Block]:
+    """The same of another language, if there is a grammar of it; else one block of lines."""
+    found = units(document.text, document.media, document.source)
+    if found is None:
+        yield from _lines(document, headings)
+    else:
+        yield from _of_units(found, len(document.text), headings)
+
+
+def _of_units(found: Sequence[Unit], length: int, headings: tuple[str, ...]) -> Iterator[Block]:
+    """Blocks of code, each under its unit's qualified name in place of the last heading."""
+    *outer, module = headings or ("",)
+    cuts = [Unit(0, "")]
+    for unit in found:
         # `class A: pass; class B: pass` on one line: the second begins before the first one's last line is over.
-        cuts.append((max(cuts[-1][0], starts[line - 1]), name))
-    for (start, name), (end, _) in pairwise([*cuts, (len(text), "")]):
+        cuts.append(Unit(max(cuts[-1].start, unit.start), unit.name))
+    for (start, name), (end, _) in pairwise([*cuts, Unit(length, "")]):
         qualified = ".".join(part for part in (module, name) if part)
-        yield Block(start, end, (*headings[:-1], qualified) if qualified else headings, code=True)
+        yield Block(start, end, (*outer, qualified) if qualified else headings, code=True)
 
 
 def _parsed(text: str) -> ast.Module | None:
@@ -160,6 +180,6 @@ READERS: Mapping[str, Callable[[Document, tuple[str, ...]], Iterator[Block]]] = 
     "text/x-rst": _markdown,
     "text/x-tex": _plain,
     "application/json": _lines,
-    "application/javascript": _lines,
+    "application/javascript": _source_code,
 }
-"""By media type. Of the others, what is `text/x-…` is source code, cut by lines; the rest is prose."""
+"""By media type. Of the others, what is `text/x-…` is source code; the rest is prose."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from llmkit.retrieval.chunk import ChunkSettings, chunk_document
+from llmkit.retrieval.chunk import ChunkSettings, Meter, chunk_document
 from llmkit.retrieval.embed import Embedder
 from llmkit.retrieval.facts import facts_of
 from llmkit.retrieval.writer import UNKNOWN, FileState, Live, NewDocument, Writer
@@ -130,8 +130,8 @@ class _Run:
 def _store(
     writer: Writer, batch: Sequence[Incoming], embedder: Embedder | None, settings: ChunkSettings
 ) -> Iterator[Step]:
-    count = embedder.count_tokens if embedder else _count_by_length
-    cut = [NewDocument(doc, file, chunk_document(doc, count, settings)) for doc, file in batch]
+    meter = meter_of(embedder)
+    cut = [NewDocument(doc, file, chunk_document(doc, meter, settings)) for doc, file in batch]
     if embedder:
         texts = writer.without_vector([chunk.embedded for new in cut for chunk in new.chunks])
         for start in range(0, len(texts), BATCH_CHUNKS):
@@ -140,6 +140,13 @@ def _store(
             yield Step(embedded=len(part))
     writer.add(cut, {})
     yield Step(documents=len(cut))
+
+
+def meter_of(embedder: Embedder | None) -> Meter:
+    """How its texts are measured; by their length where no encoder says what a token is."""
+    if embedder is None:
+        return Meter(_count_by_length)
+    return Meter(embedder.count_tokens, getattr(embedder, "token_spans", None))
 
 
 def _count_by_length(texts: Sequence[str]) -> list[int]:

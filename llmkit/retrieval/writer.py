@@ -325,7 +325,7 @@ def _mismatch(recorded: Mapping[str, Any], wanted: Mapping[str, Any], folder: Pa
     def said(recipe: Mapping[str, Any]) -> str:
         embedder = recipe["embedder"]
         name = f"{embedder['name']} ({embedder['digest'][:12]})" if embedder else "no embedder (lexical only)"
-        return f"{name}, chunks of {recipe['chunks']['size']} tokens"
+        return f"{name}, {ChunkSettings(**recipe['chunks'])}"
 
     return DataError(
         f"this index was built with {said(recorded)}, and now {said(wanted)} is asked for",

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmkit.config.base import option
+from llmkit.config.trust import leaves_this_machine
 from llmkit.errors import ConfigError, DataError, UnavailableError, UsageError
-from llmkit.registry.digests import DIGEST_AREA
 from llmkit.registry.values import digest_of
 from llmkit.reporting.blocks import Block, Line, Table
 from llmkit.reporting.reporter import Reporter
@@ -38,9 +38,11 @@ if TYPE_CHECKING:
     from llmkit.data.sources.collect import Collected
     from llmkit.registry.store import Registry
     from llmkit.retrieval.embed import Embedder
+    from llmkit.retrieval.sharing import SharingEmbedder
     from llmkit.retrieval.store import View
     from llmkit.retrieval.sync import Item, Step
     from llmkit.retrieval.writer import Writer
+    from llmkit.stages.encoders import Encoder
     from llmkit.stages.watching import FileChanges
 
 NONE = "none"
@@ -54,10 +56,18 @@ class IndexConfig(SourcesConfig):
     """Options of `llmkit index`."""
 
     embedder: str | None = option(
-        None, "A sentence-transformers folder or Hub id; none: full text only. Else all-MiniLM-L6-v2."
+        None,
+        "Encoder: a folder, an artifact, a Hub id, an alias, openai:URL#MODEL; none: words only. Else all-MiniLM-L6-v2.",
+        command_line_only=leaves_this_machine,
     )
     store: str | None = option(
-        None, "http://host:port of a Chroma server, else one embedded in the store.", keyed=False
+        None,
+        "http://host:port of a Chroma server, else one embedded in the store.",
+        keyed=False,
+        command_line_only=leaves_this_machine,
+    )
+    chunker: Literal["structure", "sentences", "tokens"] = option(
+        "structure", "Cut at headings, functions and paragraphs; after whole sentences; or every so many tokens."
     )
     chunk_size: int = option(254, "Most tokens of a chunk, in the embedder's tokens.", ge=16)
     overlap: int = option(32, "Tokens that a chunk repeats of the one before it.", ge=0)
@@ -78,21 +88,20 @@ def inputs(cfg: IndexConfig, registry: Registry, fetched: Fetched | None = None)
     for artifact in datasets.values():
         require_schema(artifact, "text")
     files = collect_files(cfg, registry, with_datasets(fetched or Fetched(), datasets))
-    return as_inputs(datasets).joined(Inputs(raw={"files": files, "embedder": _find_embedder(cfg, registry)}))
+    return as_inputs(datasets).joined(Inputs(raw={"files": files})).joined(_find_embedder(cfg, registry))
 
 
-def _find_embedder(cfg: IndexConfig, registry: Registry) -> Raw:
+def _find_embedder(cfg: IndexConfig, registry: Registry) -> Inputs:
     if cfg.embedder == NONE:
         return _no_encoder()
-    from llmkit.retrieval.embed import find_encoder
+    from llmkit.stages import encoders
 
     try:
-        found = find_encoder(_lasting(cfg.embedder), cache=_digest_memory(registry))
+        return encoders.find(cfg.embedder, registry)
     except UnavailableError as error:
         if cfg.embedder is not None:
             raise
         return _no_encoder(error)
-    return Raw(found.name, found.digest, _lasting(cfg.embedder))
 
 
 def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
@@ -102,17 +111,21 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     from llmkit.retrieval.sync import sync
     from llmkit.retrieval.writer import open_writer
 
-    embedder = _embedder(found, ctx)
+    encoder = _encoder(found, ctx)
+    name = cfg.name or default_name(cfg, found)
+    embedder = _embedder(encoder, name, ctx.registry)
     if embedder is not None and cfg.chunk_size > embedder.max_tokens:
         raise ConfigError(
             f"chunks of {cfg.chunk_size} tokens are longer than the {embedder.max_tokens} that {embedder.name} reads",
             mend=f"use --chunk-size {embedder.max_tokens} or less: what is past the limit would not be found",
         )
-    settings = ChunkSettings(size=cfg.chunk_size, overlap=cfg.overlap, merge=min(64, cfg.chunk_size))
+    settings = ChunkSettings(
+        size=cfg.chunk_size, overlap=cfg.overlap, merge=min(64, cfg.chunk_size), chunker=cfg.chunker
+    )
     collected: Collected = found.raw["files"].value
     left_out = LeftOut(ctx.reporter)
     with (
-        ctx.registry.store(cfg.name or default_name(cfg, found)) as folder,
+        ctx.registry.store(name) as folder,
         open_writer(folder, embedder, settings, rebuild=cfg.rebuild) as writer,
     ):
         read = _in_step(cfg, found, ctx, left_out, (writer, lambda items: sync(writer, items, embedder, settings)))
@@ -135,15 +148,18 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
         "documents": count,
         "chunks": chunks,
         "embedder": None if embedder is None else embedder.name,
+        "shared": 0 if embedder is None else embedder.found,
         "skipped": dict(collected.skipped),
         "drops": dict(left_out.counts),
         "examples": {str(reason): paths[0] for reason, paths in collected.examples.items()} | left_out.examples,
     }
     out = ctx.work / "index"
-    encoder = found.raw["embedder"]
-    opening = {"version": version, "server": cfg.store, "digest": encoder.digest, "encoder": None}
-    if embedder is not None:
-        opening["encoder"] = encoder.value
+    opening = {
+        "version": version,
+        "server": cfg.store,
+        "digest": encoder.digest if encoder else digest_of(NONE),
+        "encoder": encoder.lasting if encoder else None,
+    }
     _write(out, view, {**info, **opening}, payload)
     return Outcome([Made("index", out)], {"documents": count, "chunks": chunks}, payload, inputs=read)
 
@@ -186,28 +202,30 @@ def _in_step(
     return None if before == raw.digest else found.joined(Inputs(raw={"files": replace(raw, digest=before)}))
 
 
-def _no_encoder(error: UnavailableError | None = None) -> Raw:
-    return Raw(NONE, digest_of(NONE), error)
+def _no_encoder(error: UnavailableError | None = None) -> Inputs:
+    return Inputs(raw={"embedder": Raw(NONE, digest_of(NONE), error)})
 
 
-def _embedder(found: Inputs, ctx: Context) -> Embedder | None:
-    raw = found.raw["embedder"]
-    if raw.ref != NONE:
-        from llmkit.retrieval.embed import open_embedder
+def _encoder(found: Inputs, ctx: Context) -> Encoder | None:
+    from llmkit.stages.encoders import of
 
-        return open_embedder(raw.value, cache=_digest_memory(ctx.registry))
+    raw = found.raw.get("embedder")
+    if raw is None or raw.ref != NONE:
+        return of(found, ctx.registry)
     if raw.value is not None:
         ctx.reporter.warn(f"searching by words only: {raw.value.message}; {raw.value.mend}")
     return None
 
 
-def _lasting(ref: str | None) -> str | None:
-    """An encoder's reference that means the same from any directory."""
-    return str(Path(ref).expanduser().resolve()) if ref and Path(ref).expanduser().is_dir() else ref
+def _embedder(encoder: Encoder | None, name: str, registry: Registry) -> SharingEmbedder | None:
+    """The encoder, opened; what another index of the registry has embedded it does not embed again."""
+    if encoder is None:
+        return None
+    from llmkit.retrieval.sharing import SharingEmbedder
 
-
-def _digest_memory(registry: Registry) -> Path | None:
-    return registry.layout.cache / DIGEST_AREA if registry.home.is_dir() else None
+    stores = registry.layout.stores
+    others = sorted(stores.iterdir()) if stores.is_dir() else []
+    return SharingEmbedder(encoder.open(), [folder for folder in others if folder.name != name])
 
 
 def _measured(cfg: IndexConfig, view: View, embedder: Embedder | None) -> dict[str, Any]:

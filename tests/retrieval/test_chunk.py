@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import ast
+import tracemalloc
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.errors import ConfigError
-from llmkit.retrieval.chunk import Chunk, ChunkSettings, chunk_document
+from llmkit.retrieval.chunk import Chunk, Chunker, ChunkSettings, Meter, chunk_document, iter_chunks
 from llmkit.retrieval.embed import Embedder
-from llmkit.text.document import Document
+from llmkit.retrieval.sync import meter_of
+from llmkit.text.document import Document, Span
+from llmkit.text.sentences import sentence_spans
 
 from .conftest import module
 
@@ -42,18 +47,79 @@ def check(document: Document, chunks: Sequence[Chunk], limit: int, count=count_w
     assert all(size <= limit or len(chunk.text) == 1 for chunk, size in zip(chunks, sizes, strict=True))
 
 
-MEDIA = ("text/plain", "text/markdown", "text/x-python", "text/x-c", "application/json")
+MEDIA = ("text/plain", "text/markdown", "text/x-python", "text/x-c", "text/x-go", "application/json")
+CHUNKERS = get_args(Chunker)
 
 
-@settings(max_examples=150, deadline=None)
+def spans_of_letters(text: str) -> list[Span]:
+    """Tokens of a tokenizer that sees every letter, and passes over what it does not know: white space, `漢`."""
+    return [Span(n, n + 1) for n, letter in enumerate(text) if not letter.isspace() and letter != "漢"]
+
+
+METERS = (count_words, count_letters, Meter(count_letters, spans_of_letters), Meter(count_words, lambda text: None))
+
+
+@settings(max_examples=250, deadline=None)
 @given(
-    st.text(alphabet=st.sampled_from("abc DEF.,\n\n#`-=:()\"'。！あ漢\t\rdefclass x1"), max_size=400),
+    st.text(alphabet=st.sampled_from("abc DEF.,\n\n#`-=:(){};\"'。！あ漢\t\rdefclass x1\u200b\ud800é"), max_size=400),
     st.sampled_from(MEDIA),
-    st.sampled_from([count_words, count_letters]),
+    st.sampled_from(METERS),
+    st.sampled_from(CHUNKERS),
 )
-def test_chunks_are_exact_complete_and_within_the_limit(text, media, count) -> None:
+def test_chunks_are_exact_complete_and_within_the_limit(text, media, meter, chunker) -> None:
     document = Document("s", text, media, record="1")
-    check(document, chunk_document(document, count, SMALL), SMALL.size, count)
+    count = meter.count if isinstance(meter, Meter) else meter
+    chunks = chunk_document(document, meter, replace(SMALL, chunker=chunker))
+    check(document, chunks, SMALL.size, count)
+    assert [chunk.span.start for chunk in chunks] == sorted(chunk.span.start for chunk in chunks)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=300), st.sampled_from(CHUNKERS))
+def test_so_they_are_of_any_text_with_the_real_tokenizer(minilm: Embedder, text: str, chunker: Chunker) -> None:
+    tight = ChunkSettings(size=16, overlap=5, merge=0, chunker=chunker)
+    document = Document("s", text, record="1")
+    check(document, chunk_document(document, meter_of(minilm), tight), tight.size, minilm.count_tokens)
+
+
+def test_windows_of_tokens_are_full_and_overlap_by_what_was_asked(minilm: Embedder) -> None:
+    text = module("argparse").text
+    tokens = ChunkSettings(size=100, overlap=20, merge=0, chunker="tokens")
+    chunks = chunk_document(Document("s", text, record="1"), meter_of(minilm), tokens)
+    counts = minilm.count_tokens([chunk.text for chunk in chunks])
+    shared = minilm.count_tokens([text[b.span.start : a.span.end] for a, b in pairwise(chunks)])
+    borders = {span.start for span in minilm.token_spans(text)}
+    assert all(chunk.span.start in borders for chunk in chunks)
+    assert min(counts[:-1]) > 85 and max(counts) <= 100 and max(shared) <= 20 and sum(shared) / len(shared) > 15
+
+
+def test_sentences_stay_whole_whatever_they_stand_under() -> None:
+    text = "# One\n\nA first sentence. A second one!\n\n# Two\n\nA third sentence here. 四つ目の文。五つ目の文。\n"
+    sentences = ChunkSettings(size=16, overlap=0, merge=0, chunker="sentences")
+    chunks = chunk_document(Document("/d/g.md", text, "text/markdown"), count_words, sentences)
+    ends = {span.end for span in sentence_spans(text)}
+    assert len(chunks) > 1 and {chunk.span.end for chunk in chunks} <= ends and chunks[0].heading == "g > One"
+    whole = ChunkSettings(size=60, overlap=0, merge=0, chunker="sentences")
+    (chunk,) = chunk_document(Document("/d/g.md", text, "text/markdown"), count_words, whole)
+    assert "One" in chunk.text and "五つ目" in chunk.text
+
+
+def test_of_a_long_document_no_more_than_a_part_is_cut_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The memory that cutting takes, apart from the text and the chunks, does not grow with the text."""
+    monkeypatch.setattr("llmkit.retrieval.chunk.PART", 40_000)
+    line = "2026-11-20 12:00:00 INFO the pump is running\n"
+
+    def peak(lines: int) -> int:
+        document = Document("s", line * lines, record="1")
+        _ = document.lines
+        tracemalloc.start()
+        for _ in iter_chunks(document, count_words, ChunkSettings(100, 10, 0)):
+            pass
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    assert peak(6_000) < 1.3 * peak(2_000)
 
 
 @pytest.mark.parametrize("name", ["hashlib", "argparse", "heapq"])
