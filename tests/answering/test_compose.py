@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from llmkit.answering.answer import Answer
-from llmkit.answering.compose import NOT_HERE, UNSUPPORTED, _claims, answer
+from llmkit.answering.compose import NOT_HERE, answer
 from llmkit.answering.retrieve import Found, _joined, retrieve
 from llmkit.answering.verify import Verifier
 from llmkit.errors import NotFoundError
-from llmkit.generation.prompts import NOT_IN_PASSAGES
 from llmkit.text.document import Document, Span
 
 from .conftest import read
@@ -114,66 +113,6 @@ def test_overlapping_hits_become_one_passage_with_the_exact_text(library) -> Non
     for found in joined:
         text = Path(found.source).read_text(encoding="utf-8")
         assert text[slice(*found.span)] == found.text
-
-
-class TestWithAModel:
-    """The model's words are shown, and each of its claims is held against the passage that it cites."""
-
-    def replies(self, library, reply: str, question: str = SHA) -> tuple[Answer, list[list[dict[str, str]]]]:
-        seen: list[list[dict[str, str]]] = []
-
-        def generate(messages: list[dict[str, str]]) -> str:
-            seen.append(messages)
-            return reply
-
-        return ask(library, question, generate=generate), seen
-
-    def test_a_supported_claim_gets_a_verbatim_citation(self, library) -> None:
-        found, seen = self.replies(library, "You can hash the contents of a file-like object with file_digest [1].")
-        assert found.text.endswith("[1]") and not found.unsupported
-        (citation,) = found.citations
-        assert Path(citation.source).read_text(encoding="utf-8")[citation.start : citation.end] == citation.quote
-        assert '<passage number="1"' in seen[0][-1]["content"] and SHA in seen[0][-1]["content"]
-        assert {"search", "generate", "verify"} == found.timings.keys()
-
-    @pytest.mark.parametrize(
-        "reply",
-        [
-            "Bananas are grown in Ecuador by farmers [1].",
-            "Hash the contents of a file-like object.",
-            "Hash the contents of a file-like object [99].",
-            "Hash the contents of a file-like object in 1987 [1].",
-            'It says "hash the contents of a flying object" of a file-like object [1].',
-        ],
-    )
-    def test_a_claim_that_its_citation_does_not_carry_is_marked(self, library, reply: str) -> None:
-        found, _ = self.replies(library, reply)
-        assert UNSUPPORTED in found.text and len(found.unsupported) == 1 and not found.citations
-
-    def test_good_and_bad_claims_are_told_apart_in_one_reply(self, library) -> None:
-        found, _ = self.replies(library, "Hash the contents of a file-like object. [1] The moon is made of cheese [1].")
-        assert found.unsupported == ("The moon is made of cheese .",) or found.unsupported == (
-            "The moon is made of cheese.",
-        )
-        assert len(found.citations) == 1
-
-    @pytest.mark.parametrize("reply", [NOT_IN_PASSAGES, NOT_IN_PASSAGES.lower() + " Sorry.", " \n"])
-    def test_a_model_that_finds_nothing_abstains(self, library, reply: str) -> None:
-        found, _ = self.replies(library, reply)
-        assert found.abstained and found.text == NOT_HERE
-
-    def test_the_model_is_not_asked_what_the_index_cannot_answer(self, library) -> None:
-        found, seen = self.replies(library, "Ulaanbaatar [1].", OUTSIDE[0])
-        assert found.abstained and not seen
-
-
-def test_citations_behind_the_full_stop_belong_to_the_sentence_before() -> None:
-    claims = list(_claims("One thing. [1][2] Another thing [3]. A third。[4]"))
-    assert [(claim.text, claim.cited) for claim in claims] == [
-        ("One thing.", (1, 2)),
-        ("Another thing.", (3,)),
-        ("A third。", (4,)),
-    ]
 
 
 def test_retrieval_without_an_encoder_answers_from_words(library, lexical) -> None:
