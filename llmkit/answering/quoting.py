@@ -118,15 +118,15 @@ def _cited(
 
 def _elsewhere(quote: extract.Quote, passages: Sequence[Found], verifier: Verifier) -> Iterator[Citation]:
     """The same words in copies of the passage, and in other passages."""
-    passage = passages[quote.passage]
-    said = passage.text[slice(*quote.span)]
-    for copy in passage.copies:
-        start = copy.text.find(said)
-        if start >= 0 and (found := verifier.citation(copy, Span(start, start + len(said)), quote.score)):
+    for number, span in ((quote.passage, quote.span), *quote.same):
+        passage = passages[number]
+        said = passage.text[slice(*span)]
+        if number != quote.passage and (found := verifier.citation(passage, span, quote.score)):
             yield found
-    for number, span in quote.same:
-        if found := verifier.citation(passages[number], span, quote.score):
-            yield found
+        for copy in passage.copies:
+            start = copy.text.find(said)
+            if start >= 0 and (found := verifier.citation(copy, Span(start, start + len(said)), quote.score)):
+                yield found
 
 
 def _answer(citation: Citation, quote: extract.Quote, text: str, spans: Sequence[Marked]) -> AnswerSpan | None:
