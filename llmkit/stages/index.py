@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmkit.config.base import option
-from llmkit.config.trust import leaves_this_machine
+from llmkit.config.trust import leaves_this_machine, user_file
 from llmkit.errors import ConfigError, DataError, UnavailableError, UsageError
 from llmkit.registry.values import digest_of
 from llmkit.reporting.blocks import Block, Line, Table
@@ -57,7 +57,7 @@ class IndexConfig(SourcesConfig):
 
     embedder: str | None = option(
         None,
-        "Encoder: a folder, an artifact, a Hub id, an alias, openai:URL#MODEL; none: words only. Else all-MiniLM-L6-v2.",
+        "Folder, artifact, Hub id, alias or openai:URL#MODEL; none: words only. Else all-MiniLM-L6-v2.",
         command_line_only=leaves_this_machine,
     )
     store: str | None = option(
@@ -113,7 +113,7 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
 
     encoder = _encoder(found, ctx)
     name = cfg.name or default_name(cfg, found)
-    embedder = _embedder(encoder, name, ctx.registry)
+    embedder = _embedder(encoder, name, ctx)
     if embedder is not None and cfg.chunk_size > embedder.max_tokens:
         raise ConfigError(
             f"chunks of {cfg.chunk_size} tokens are longer than the {embedder.max_tokens} that {embedder.name} reads",
@@ -217,14 +217,19 @@ def _encoder(found: Inputs, ctx: Context) -> Encoder | None:
     return None
 
 
-def _embedder(encoder: Encoder | None, name: str, registry: Registry) -> SharingEmbedder | None:
+def _embedder(encoder: Encoder | None, name: str, ctx: Context) -> SharingEmbedder | None:
     """The encoder, opened; what another index of the registry has embedded it does not embed again."""
     if encoder is None:
         return None
     from llmkit.retrieval.sharing import SharingEmbedder
 
-    stores = registry.layout.stores
+    stores = ctx.registry.layout.stores
     others = sorted(stores.iterdir()) if stores.is_dir() else []
+    if leaves_this_machine(encoder.lasting):
+        ctx.reporter.warn(
+            f"these texts go to {encoder.lasting}; for questions to go there too, `llmkit ask` wants its address under "
+            f"allow_endpoints in {user_file()}"
+        )
     return SharingEmbedder(encoder.open(), [folder for folder in others if folder.name != name])
 
 
@@ -290,6 +295,8 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     change = payload["change"]
     words = f"+{change['added']:,} ~{change['changed']:,} -{change['removed']:,} ={change['same']:,} documents"
     how = f"embedded by {payload['embedder']}" if payload["embedder"] else "words only, no vectors"
+    if payload.get("shared"):
+        how += f" ({payload['shared']:,} vectors were in another index)"
     blocks: list[Block] = [Line(f"{words}; {payload['chunks']:,} chunks, {how}")]
     examples = payload["examples"]
     counts = Counter(payload["skipped"]) + Counter(payload["drops"])

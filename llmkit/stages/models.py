@@ -61,7 +61,14 @@ def find_model(ref: str, registry: Registry, *, role: str = "model") -> Inputs:
     if isinstance(parsed, HubRef | EndpointRef):
         # Neither says what it holds before it is used: the name is all there is to know it by.
         return Inputs(raw={role: Raw(str(parsed), digest_of(str(parsed)), parsed)})
-    artifact = registry.resolve(ref, "model", "adapter")
+    try:
+        artifact = registry.resolve(ref, "model", "adapter")
+    except NotFoundError as error:
+        from llmkit.registry.catalog import CATALOG
+
+        if isinstance(parsed, RegistryRef) and not registry.versions(parsed.name):
+            error.mend = f"{error.mend}; or name a published one: {', '.join(CATALOG)}"
+        raise
     if artifact.kind == "model":
         return Inputs({role: artifact})
     base = base_of(artifact, registry)
