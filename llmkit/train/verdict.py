@@ -17,6 +17,7 @@ Kind = Literal[
     "underfit",
     "falling",
     "flat",
+    "learned",
     "short",
 ]
 
@@ -30,6 +31,12 @@ FALLING = 0.02
 schedule ends flat by itself, so this is little."""
 TREND = 3
 """Evaluations, the one before training among them, from which a curve has a direction."""
+NOTHING = 0.005
+"""Share of the loss before training that counts as none: of losses that have come down to it, as those of labels and
+values do, a few percent more or less are noise. (A language model's stay far above.)"""
+LATE = (1 / 16, 1 / 2)
+"""Share of the run over which its end may be judged: of a longer part, the beginning would be judged with it, and of a
+shorter one, noise."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Verdict:
     def style(self) -> Literal["good", "bad", "plain"]:
         if self.kind in ("unmeasured", "not finite", "never fell", "unstable", "overfit"):
             return "bad"
-        return "good" if self.kind == "flat" else "plain"
+        return "good" if self.kind in ("flat", "learned") else "plain"
 
     def __str__(self) -> str:
         return f"{self.seen}: {self.advice}" if self.advice else self.seen
@@ -81,17 +88,21 @@ def _judged(points: Sequence[Point]) -> Verdict:
         return Verdict("short", f"held-out loss {last.held_out:.3f}", "evaluate more often to see it change")
     if best is first:
         return _never_fell(first, last)
-    if last.held_out > best.held_out * (1 + RISEN):
+    noise = NOTHING * abs(first.held_out)
+    if last.held_out - best.held_out > max(RISEN * best.held_out, noise):
         return _risen(best, last)
     fell = f"held-out loss {first.held_out:.3f} to {last.held_out:.3f}"
+    if 0 <= last.held_out < noise:
+        return Verdict("learned", f"{fell}, next to nothing", "what the examples can teach, it has learned")
     gap = _gap(last)
     beside = "" if gap is None else f", with the training loss at {last.training:.3f}"
-    if gap is not None and gap > GAP:
+    if gap is not None and gap > GAP and gap * last.held_out > noise:
         advice = "it begins to learn its text by heart; more text helps more than more steps"
         return Verdict("memorising", f"{fell}, and the training loss is lower, {last.training:.3f}", advice)
-    if len(points) < TREND:
+    falling = _still_falling(points) if len(points) >= TREND else None
+    if falling is None:
         return Verdict("short", fell, "evaluate more often to see whether it still falls")
-    if _still_falling(points):
+    if falling:
         if gap is None:
             return Verdict("falling", f"{fell}, and still falling", "more steps would help")
         advice = "it underfits; train for more steps, or take a larger model"
@@ -131,11 +142,14 @@ def _gap(point: Point) -> float | None:
     return (point.held_out - point.training) / point.held_out
 
 
-def _still_falling(points: Sequence[Point]) -> bool:
+def _still_falling(points: Sequence[Point]) -> bool | None:
+    """Whether the last quarter of the run made a good part of the fall; None where no evaluation is near its start."""
     first, last = points[0], points[-1]
-    start = first.step + 0.75 * (last.step - first.step)
-    before = [point for point in points[:-1] if point.step <= start] or [first]
-    # The last evaluation before the last quarter may lie far back: its share of the fall is scaled to a quarter.
-    span = (last.step - before[-1].step) / (last.step - first.step)
-    share = (before[-1].held_out - last.held_out) / (first.held_out - last.held_out)
+    length = last.step - first.step
+    start = first.step + 0.75 * length
+    near = min(points[:-1], key=lambda point: abs(point.step - start))
+    span = (last.step - near.step) / length
+    if not LATE[0] <= span <= LATE[1]:
+        return None
+    share = (near.held_out - last.held_out) / (first.held_out - last.held_out)
     return share * 0.25 / span > FALLING

@@ -35,6 +35,10 @@ LEVEL = [8.0, 3.5, 3.21, 3.2, 3.2]
         ([4.0, 4.1, 4.5], [None, 4.0, 4.4], "never fell", "lower learning rate"),
         ([4.0, 4.0, 4.0], [None, 4.0, 4.0], "never fell", "higher learning rate"),
         ([4.0, 4.1, 4.5], [None, 3.0, 1.0], "never fell", "splits"),
+        ([0.81, 0.003, 0.0004, 0.0001, 0.0003], [None, 0.2, 0.004, 0.001, 0.00001], "learned", "has learned"),
+        ([0.81, 0.2, 0.0101, 0.01, 0.0102], [None, 0.3, 0.02, 0.01, 0.0101], "flat", "larger model"),
+        ([0.81, 0.2, 0.0101, 0.01, 0.0099], [None, 0.3, 0.02, 0.01, 0.007], "flat", "larger model"),
+        ([0.81, 0.3, 0.05, 0.03, 0.09], [None, 0.3, 0.05, 0.02, 0.01], "overfit", "stop near step 300"),
         ([4.0], None, "short", "more often"),
         ([4.0, 3.0], [None, 3.0], "short", "more often"),
         ([4.0, math.nan], None, "not finite", "lower learning rate"),
@@ -64,6 +68,17 @@ def test_the_last_quarter_is_judged_by_steps_and_not_by_the_number_of_evaluation
         assert judge(measured).kind == "underfit"
     late = [Point(step, curve(step), curve(step)) for step in range(0, 4001, 100)]
     assert judge(late).kind == "flat"
+
+
+@pytest.mark.parametrize(("steps", "kind"), [(108, "flat"), (120, "flat"), (150, "flat"), (103, "short")])
+def test_the_fall_before_the_last_part_of_a_run_is_not_counted_as_the_last_parts(steps: int, kind: str) -> None:
+    """Evaluated every 100 steps: all of the fall came before step 100, whatever the whole run's length."""
+    found = judge([Point(0, 0.81), Point(100, 0.1004, 0.11), Point(steps, 0.1, 0.1)])
+    assert found.kind == kind
+
+
+def test_where_no_evaluation_is_near_the_last_quarter_nothing_is_said_of_it() -> None:
+    assert judge([Point(0, 0.81), Point(5, 0.4, 0.5), Point(10, 0.12, 0.3), Point(100, 0.1, 0.1)]).kind == "short"
 
 
 def test_a_run_that_was_stopped_says_why() -> None:
