@@ -20,6 +20,10 @@ from llmkit.stages.table import STAGES, load
 TOOLS: dict[str, tuple[str, str]] = {
     "run": ("llmkit.cli.run", "Run a recipe's stages in order; only what is stale runs again."),
     "registry": ("llmkit.cli.registry", "What was made, from what, and whether it is intact."),
+    "questions": (
+        "llmkit.cli.questions",
+        "What was asked on this machine, and what was answered; to read or to delete.",
+    ),
     "config": ("llmkit.cli.config", "JSON Schema of recipes, for editors."),
     "plan": ("llmkit.cli.plan", "What a training run will take: memory, time, energy; and what would make it fit."),
     "doctor": ("llmkit.cli.doctor", "What this machine can do, and what is missing."),
