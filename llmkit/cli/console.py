@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
@@ -71,6 +71,24 @@ class _Speaker(Silent):
 
         with draft(stdout_console()) as heard:
             yield heard
+
+    @property
+    def interactive(self) -> bool:
+        return sys.stdin.isatty()
+
+    def line(self, prompt: str) -> str | None:
+        if not self.interactive:
+            return super().line(prompt)
+        with suppress(ImportError):
+            import readline  # noqa: F401  # `input` then edits the line, and has a history
+        if not sys.stdout.isatty():
+            self.console.print(prompt, end="", markup=False)
+            prompt = ""
+        try:
+            return input(prompt)
+        except EOFError:
+            self.console.print()
+            return None
 
 
 class RichReporter(_Speaker):

@@ -215,6 +215,28 @@ class RecordOptions(Config):
     keep_questions: int = option(10_000, "Latest questions that are kept; 0: all.", ge=0, keyed=False)
 
 
+class GenerationOptions(Config):
+    """How a model's words are made."""
+
+    temperature: float | None = option(
+        None, "0: always the likeliest word; more: more variety; else 0, or what suits the --task.", ge=0
+    )
+    max_tokens: int | None = option(None, "Longest answer of a model; else 256, or what suits the --task.", ge=1)
+    image: tuple[str, ...] = option((), "Picture that goes with the question, for an endpoint whose model sees.")
+    timeout: float = option(120.0, "Seconds to wait for an endpoint's next word.", gt=0, keyed=False)
+    retry: int = option(4, "Further attempts where an endpoint is busy or fails.", ge=0, le=20, keyed=False)
+
+
+class PresetOptions(Config):
+    """A task that is done on a text, in place of a question."""
+
+    task: Literal["summarize", "translate", "sentiment", "write", "complete", "code"] | None = option(
+        None, "What is done with the text that stands for the question."
+    )
+    file: str | None = option(None, "File that the --task works on (any that `index` reads), or - for standard input.")
+    to: str | None = option(None, "Language to translate to: ja, English, ...")
+
+
 class WordingOptions(Config):
     """How conversations and texts are written for a model, and what of them is learned."""
 

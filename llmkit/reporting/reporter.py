@@ -7,6 +7,7 @@ stdout belongs to the result.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -66,6 +67,15 @@ class Reporter(Protocol):
         """Takes the pieces of a text as they are made, for whoever watches; the whole is shown as a result."""
         ...
 
+    @property
+    def interactive(self) -> bool:
+        """Whether somebody types what `line` reads."""
+        ...
+
+    def line(self, prompt: str) -> str | None:
+        """The next line of standard input; None at its end. Whoever types sees the prompt."""
+        ...
+
 
 def _unheard(piece: str) -> None:
     pass
@@ -113,3 +123,10 @@ class Silent:
     @contextmanager
     def writing(self) -> Iterator[Callable[[str], None]]:
         yield _unheard
+
+    @property
+    def interactive(self) -> bool:
+        return False
+
+    def line(self, prompt: str) -> str | None:
+        return sys.stdin.readline() or None

@@ -31,6 +31,8 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
 
 def _shown(answer: Mapping[str, Any]) -> Sequence[Block]:
     blocks: list[Block] = [Line(""), Line(answer["question"], "heading")]
+    if answer.get("searched"):
+        blocks.append(Line(f"understood as: {answer['searched']}", "dim"))
     blocks += _refused(answer) if answer["abstained"] else _said(answer)
     if explanation := answer.get("explanation"):
         blocks += explained(explanation)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import NotFoundError
-from llmkit.stages.knowledge import Knowledge
-from llmkit.stages.writing import writer_of
+from llmkit.stages.knowledge import Knowledge, narrowed
+from llmkit.stages.writing import alone, writer_of
 
 if TYPE_CHECKING:
     from llmkit.answering.answer import Answer
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from llmkit.answering.retrieve import Ranking
     from llmkit.generation.endpoint import EndpointModel
     from llmkit.generation.local import LocalModel
-    from llmkit.generation.sampling import Sampling
     from llmkit.retrieval.search import Mode
     from llmkit.text.document import Document
 
@@ -62,28 +60,13 @@ def from_index(
     )
 
 
-def from_model(question: str, model: Writes, sampling: Sampling) -> dict[str, Any]:
-    """A model's own words, without any document, in the shape of an answer."""
-    started = time.perf_counter()
-    generated = model.generate([{"role": "user", "content": question}], sampling)
-    return {
-        "answer": generated.text,
-        "abstained": False,
-        "citations": [],
-        "retrieved": [],
-        "unsupported": [],
-        "notes": list(generated.notes),
-        "timings": {"generate": round(time.perf_counter() - started, 4)},
-    }
-
-
 def answer_text(question: str, knowledge: Knowledge | None, model: Writes | None) -> str:
     """The answer alone, for scoring: nothing where the documents hold none."""
     from llmkit.generation.sampling import GREEDY
 
     if knowledge is None:
         assert model is not None  # noqa: S101  # a task that needs either has one
-        return str(from_model(question, model, GREEDY)["answer"])
+        return str(alone(question, model, GREEDY)["answer"])
     found = from_index(question, knowledge, writer=writer_of(model, GREEDY) if model is not None else None)
     return "" if found.abstained else found.text
 
@@ -92,7 +75,8 @@ def as_payload(answer: Answer, knowledge: Knowledge) -> dict[str, Any]:
     """An answer as `--json` prints it: its sources open from the current directory."""
     payload = answer.to_json()
     if answer.abstained:
-        payload["notes"] += outdated(knowledge, payload["retrieved"])
+        payload["notes"] += [*narrowed(knowledge), *outdated(knowledge, payload["retrieved"])]
+    payload["notes"] += knowledge.searcher.notes
     cited = payload["citations"]
     for place in (*cited, *(also for quote in cited for also in quote["also"]), *payload["nearest"]):
         if place["record"] or place["page"] or Path(place["source"]).suffix.lower() in EXTRACTED:

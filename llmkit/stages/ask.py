@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
 from llmkit.config.base import option
-from llmkit.config.sections import RankingOptions, RecordOptions
+from llmkit.config.sections import GenerationOptions, PresetOptions, RankingOptions, RecordOptions
 from llmkit.config.trust import leaves_this_machine
-from llmkit.errors import NotFoundError, UsageError
-from llmkit.stages import models
+from llmkit.errors import Interrupted, NotFoundError, UsageError
+from llmkit.stages import models, presets, writing
 from llmkit.stages.answer_view import headline, show
-from llmkit.stages.answers import as_payload, explanation_of, from_index, from_model
+from llmkit.stages.answers import as_payload, explanation_of, from_index
 from llmkit.stages.base import Context, Inputs, Made, Outcome, Raw, Stage, StageConfig
+from llmkit.stages.chat import Conversation
 from llmkit.stages.knowledge import Knowledge, opened
 from llmkit.stages.question_log import Recorder
 from llmkit.stages.questions import ANSWERS_FILE, Question, answered, answered_in, read_questions
@@ -22,9 +26,14 @@ from llmkit.stages.reading import READER, RERANKER, marker_of, ranking_of
 from llmkit.stages.result import BATCH
 
 if TYPE_CHECKING:
+    from llmkit.answering.answer import Answer
     from llmkit.answering.fitting import Writer
     from llmkit.answering.quoting import Marker
+    from llmkit.registry.artifact import Artifact
     from llmkit.registry.store import Registry
+
+SHORT = {"max_tokens": 64, "temperature": 0.0}
+"""How a model fills in a question: a line, the likeliest."""
 
 
 class AskConfig(StageConfig):
@@ -42,10 +51,12 @@ class AskConfig(StageConfig):
     )
     k: int = option(5, "Passages to answer from.", ge=1, le=50)
     search: Literal["hybrid", "lexical", "dense"] = option("hybrid", "How passages are searched.")
+    where: str | None = option(None, "Only documents that fulfil this: 'lang=ja and path~manual/*'.")
     ranking: RankingOptions = RankingOptions()
     explain: bool = option(False, "Show why these passages: words, meaning, threshold, and what was left out.")
-    temperature: float = option(0.0, "0: always the likeliest word; more: more variety.", ge=0)
-    max_tokens: int = option(256, "Longest answer of a model.", ge=1)
+    writing: GenerationOptions = GenerationOptions()
+    preset: PresetOptions = PresetOptions()
+    chat: bool = option(False, "A conversation: follow-up questions are understood; lines from a pipe work too.")
     batch: str | None = option(None, "Answer every question of a file: JSONL with `question`, or one a line.")
     record: RecordOptions = RecordOptions()
     device: str = option("auto", "auto, cpu, cuda, cuda:N or mps.", keyed=False)
@@ -53,17 +64,21 @@ class AskConfig(StageConfig):
 
 def inputs(cfg: AskConfig, registry: Registry) -> Inputs:
     """The index, the model, the file of questions: whichever are named, and the only index where neither is."""
-    if (cfg.question is None) == (cfg.batch is None):
-        raise UsageError("ask one question, or give a file of them", mend='llmkit ask "..." or llmkit ask --batch FILE')
-    if cfg.question is not None and not cfg.question.strip():
-        raise UsageError("the question is empty", mend='llmkit ask "How do I ...?"')
+    _check_asked(cfg)
     found = models.find_model(cfg.model, registry) if cfg.model else Inputs()
+    writing.check_pictures(cfg.writing, found, model=cfg.model)
+    text = presets.find_text(cfg.preset, cfg.question, registry)
+    presets.check_needs(cfg.preset, model=cfg.model)
     artifacts = dict(found.artifacts)
     if cfg.index:
         artifacts["index"] = registry.resolve(cfg.index, "index")
-    elif not cfg.model:
+    elif not cfg.model and not cfg.preset.task:
         artifacts["index"] = registry.only("index")
-    raw = dict(found.raw)
+    if cfg.where is not None:
+        _check_filter(cfg.where, artifacts)
+    raw = {**found.raw, **text.raw}
+    if cfg.question == presets.STDIN and not cfg.preset.task:
+        raw["question"] = _typed()
     if cfg.batch:
         path = Path(cfg.batch)
         if not path.is_file():
@@ -72,6 +87,42 @@ def inputs(cfg: AskConfig, registry: Registry) -> Inputs:
             )
         raw["batch"] = Raw(cfg.batch, registry.input_digest([path]).digest, path)
     return Inputs(artifacts, raw).joined(_that_read(cfg, registry))
+
+
+def _check_asked(cfg: AskConfig) -> None:
+    """Raise UsageError unless there is exactly one thing to do."""
+    if cfg.chat and (cfg.batch or cfg.preset.task or cfg.name):
+        other = "--batch" if cfg.batch else "--task" if cfg.preset.task else "--name"
+        raise UsageError(
+            f"a chat takes no {other}", where="--chat", mend=f"leave one of the two out: --chat or {other}"
+        )
+    if cfg.preset.task and (cfg.index or cfg.reader or cfg.batch):
+        other = "--index" if cfg.index else "--reader" if cfg.reader else "--batch"
+        raise UsageError(f"a task works on one text and takes no {other}", where="--task", mend=f"leave {other} out")
+    if cfg.chat or cfg.preset.file:
+        return
+    if (cfg.question is None) == (cfg.batch is None):
+        raise UsageError("ask one question, or give a file of them", mend='llmkit ask "..." or llmkit ask --batch FILE')
+    if cfg.question is not None and not cfg.question.strip():
+        raise UsageError("the question is empty", mend='llmkit ask "How do I ...?"')
+
+
+def _typed() -> Raw:
+    """The question from standard input."""
+    from llmkit.registry.values import digest_of
+
+    text = sys.stdin.read().strip()
+    if not text:
+        raise UsageError("standard input has no question", mend='echo "How do I ...?" | llmkit ask -')
+    return Raw(presets.STDIN, digest_of(text), text)
+
+
+def _check_filter(where: str, artifacts: Mapping[str, Artifact]) -> None:
+    from llmkit.retrieval.where import parse
+
+    if "index" not in artifacts:
+        raise UsageError("a filter chooses documents, and there is no index", where="--where", mend="name one: --index")
+    parse(where)
 
 
 def _that_read(cfg: AskConfig, registry: Registry) -> Inputs:
@@ -92,9 +143,14 @@ def _that_read(cfg: AskConfig, registry: Registry) -> Inputs:
 
 def run(cfg: AskConfig, found: Inputs, ctx: Context) -> Outcome:
     """Answer, and keep the answers where a name was given."""
-    questions = read_questions(found.raw["batch"].value) if cfg.batch else [Question(str(cfg.question))]
+    typed = found.raw["question"].value if "question" in found.raw else cfg.question
+    questions = read_questions(found.raw["batch"].value) if cfg.batch else [Question(str(typed))]
     with ExitStack() as stack:
         desk = _Desk(cfg, found, ctx, stack)
+        if cfg.chat:
+            talk = desk.conversation(ctx)
+            talk.hold(ctx.reporter.line, typed)
+            return Outcome(payload={BATCH: talk.answers})
         if cfg.name is None:
             payload = {BATCH: answered(questions, desk.answer, ctx)} if cfg.batch else desk.answer(questions[0])
             return Outcome(payload=payload)
@@ -107,20 +163,22 @@ class _Desk:
     """All that a question is answered with, opened once."""
 
     def __init__(self, cfg: AskConfig, found: Inputs, ctx: Context, stack: ExitStack) -> None:
-        from llmkit.generation.sampling import Sampling
-
-        self.cfg = cfg
+        self.cfg, self.found, self.reporter = cfg, found, ctx.reporter
         self.knowledge: Knowledge | None = None
         if "index" in found.artifacts:
-            self.knowledge = stack.enter_context(opened(found.artifacts["index"], ctx.registry))
-        self.model = models.generator(found, device=cfg.device) if cfg.model else None
-        self.sampling = Sampling(max_tokens=cfg.max_tokens, temperature=cfg.temperature, seed=cfg.seed)
+            self.knowledge = stack.enter_context(opened(found.artifacts["index"], ctx.registry, where=cfg.where))
+        # Beside a bar, and where answers go to a file, nobody watches the words.
+        self.listening = writing.nobody if cfg.batch or cfg.name else ctx.reporter.writing
+        self.sampling = writing.sampling_of(cfg.writing, cfg.seed, **presets.sampling_defaults(cfg.preset))
+        labels = cfg.model is not None and cfg.preset.task == "sentiment"
+        self.classify = presets.classifier_of(found, device=cfg.device) if labels else None
+        self.model = (
+            writing.model_of(cfg.writing, found, device=cfg.device) if cfg.model and not self.classify else None
+        )
         self.ranking = ranking_of(cfg.ranking, found, most=cfg.k, mode=cfg.search, device=cfg.device)
         self.writer: Writer | Marker | None = None
         if self.model is not None:
-            from llmkit.stages.writing import writer_of
-
-            self.writer = writer_of(self.model, self.sampling)
+            self.writer = writing.writer_of(self.model, self.sampling, self.listening)
         elif cfg.reader:
             self.writer = marker = marker_of(found, device=cfg.device)
             if not marker.may_refuse:
@@ -129,18 +187,40 @@ class _Desk:
 
     def answer(self, question: Question) -> dict[str, Any]:
         """One question's answer, recorded, as `--json` prints it."""
+        return self._answered(question, question.text)
+
+    def conversation(self, ctx: Context) -> Conversation:
+        """A conversation with what is on this desk."""
+        session = uuid4().hex[:12]
+        fills = None
+        if self.model is not None and self.knowledge is not None:
+            model, sampling = self.model, writing.sampling_of(self.cfg.writing.model_copy(update=SHORT), self.cfg.seed)
+            fills = lambda messages: writing.write(model, messages, sampling).text  # noqa: E731  # a closure of two names
+        return Conversation(
+            lambda asked, searched, turns: self._answered(Question(asked), searched, turns, session),
+            ctx.reporter,
+            rewrites=self.knowledge is not None,
+            ask=fills,
+        )
+
+    def _answered(
+        self, question: Question, searched: str, turns: Sequence[Mapping[str, str]] = (), session: str | None = None
+    ) -> dict[str, Any]:
         started = time.perf_counter()
-        asked = {"question": question.text, **question.given}
-        if self.knowledge is None:
-            payload = {**asked, **from_model(question.text, self.model, self.sampling)}  # type: ignore[arg-type]  # without an index there is a model
-            said = None
-        else:
-            said = from_index(question.text, self.knowledge, writer=self.writer, ranking=self.ranking)
-            payload = {**asked, **as_payload(said, self.knowledge)}
+        payload: dict[str, Any] = {"question": question.text, **question.given}
+        said: Answer | None = None
+        if self.cfg.preset.task:
+            hand = presets.Hand(self.model, self.sampling, self.listening, self.reporter, self.classify)
+            payload |= presets.perform(self.cfg.preset, presets.material_of(self.found, self.cfg.question), hand)
+        elif self.knowledge is not None:
+            said = from_index(searched, self.knowledge, writer=self.writer, history=turns, ranking=self.ranking)
+            payload |= as_payload(said, self.knowledge)
+        elif self.model is not None:
+            payload |= writing.alone(question.text, self.model, self.sampling, history=turns, listening=self.listening)
         seconds = time.perf_counter() - started
         if self.cfg.explain and said is not None and self.knowledge is not None:
             payload["explanation"] = explanation_of(said, self.knowledge, self.cfg.search)
-        return {**payload, "trace": self.recorder.record(payload, said, seconds)}
+        return {**payload, "trace": self.recorder.record(payload, said, seconds, session=session)}
 
 
 def _why_it_may_not(marker: Marker) -> str:
@@ -165,5 +245,6 @@ STAGE = Stage(
     default_name=lambda cfg, found: None,
     show=show,
     headline=headline,
+    gate=lambda payload: Interrupted("interrupted in the middle of an answer") if payload.get("interrupted") else None,
     resumable=True,
 )

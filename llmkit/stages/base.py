@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 from llmkit.config.base import identity, option, recorded
 from llmkit.config.resolve import Resolved
 from llmkit.config.sections import Seeded
-from llmkit.errors import GateError, UsageError
+from llmkit.errors import LlmkitError, UsageError
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter, Silent
 from llmkit.stages.result import Result
@@ -151,7 +151,7 @@ class Stage(Generic[C]):
         kind: of the artifact it makes; `partners` come along under the name with a suffix.
         headline: the result in a few words, for an overview of many.
         unchanged: a finished result's payload as it reads when nothing had to be done.
-        gate: what a finished result fails, from its payload (eval's gates).
+        gate: what a finished result fails, from its payload (eval's gates; an answer that Ctrl-C cut).
         deliver: writes what the options ask for outside the registry, for a reused result too.
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
         renamable: whether a finished result can be reused under another name; an index's name is its store's.
@@ -174,7 +174,7 @@ class Stage(Generic[C]):
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
     headline: Callable[[Mapping[str, Any]], str]
     unchanged: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda payload: payload
-    gate: Callable[[Mapping[str, Any]], GateError | None] = lambda payload: None
+    gate: Callable[[Mapping[str, Any]], LlmkitError | None] = lambda payload: None
     deliver: Callable[[C, Sequence[Artifact]], None] = lambda cfg, artifacts: None
     partners: Mapping[Kind, str] = field(default_factory=dict)
     resumable: bool = False
