@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from llmkit.errors import DataError, NotFoundError, UsageError
 from llmkit.stages import models
 from llmkit.stages.base import Inputs, Raw
-from llmkit.stages.writing import Listening, Writes, how_it_reads, nobody, room_of, worded, write
+from llmkit.stages.writing import Listening, how_it_reads, nobody, room_of, worded, write
 
 if TYPE_CHECKING:
     from llmkit.config.sections import PresetOptions
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from llmkit.models.classify import Classify
     from llmkit.registry.store import Registry
     from llmkit.reporting.reporter import Reporter
+    from llmkit.stages.writing import Writes
     from llmkit.text.document import Document
 
 TEXT = "text"
