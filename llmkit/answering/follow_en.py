@@ -13,6 +13,11 @@ _AUXILIARY = (
 _PREPOSITION = (
     "in|on|at|by|for|from|with|without|of|to|into|after|before|since|until|during|under|over|between|about|near"
 )
+_TAKES_A_VERB = re.compile(r"do|does|did|can|could|will|would|shall|should|may|might|must", re.IGNORECASE)
+_TAKES_A_PARTICIPLE = re.compile(r"is|are|was|were|has|have|had|been", re.IGNORECASE)
+_PARTICIPLE = re.compile(
+    r"\w+ed|\w+en|built|made|born|found|kept|held|sold|sent|done|put|cut|set|lost|won|paid|read|known"
+)
 _OTHER = "and|or|but|that|than|as|if|there|not|so|it|they|he|she|i|you|we|my|me|your|them|him|her"
 _STOP = re.compile(rf"(?:{_WH}|{_AUXILIARY}|{_PREPOSITION}|{_OTHER})", re.IGNORECASE)
 
@@ -171,16 +176,29 @@ def _phrases(text: str) -> list[tuple[int, int]]:
     """Runs of words between function words; a name ends where words in lower case begin."""
     found: list[tuple[int, int]] = []
     run: list[re.Match[str]] = []
+    behind = ""
     opening = _FIRST_WH.match(text)
     for match in [*_WORD.finditer(text, opening.end() if opening else 0), None]:
         word = match.group() if match else ""
         apart = bool(run) and match is not None and not text[run[-1].end() : match.start()].isspace()
         if match is None or apart or _STOP.fullmatch(word):
-            found += _pieces(run)
+            found += _pieces(_without_verb(run, behind))
             run = []
+            behind = word
         if match is not None and not _STOP.fullmatch(word):
             run.append(match)
     return found
+
+
+def _without_verb(run: list[re.Match[str]], behind: str) -> list[re.Match[str]]:
+    """ "does the okapi eat" names the okapi: after some words, a verb ends what they begin."""
+    determined = bool(run) and _DETERMINER.fullmatch(run[0].group()) is not None
+    if len(run) < 2 + determined:
+        return run
+    verb = _TAKES_A_VERB.fullmatch(behind) or (
+        _TAKES_A_PARTICIPLE.fullmatch(behind) and _PARTICIPLE.fullmatch(run[-1].group())
+    )
+    return run[:-1] if verb else run
 
 
 def _pieces(run: list[re.Match[str]]) -> list[tuple[int, int]]:
