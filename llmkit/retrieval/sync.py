@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from llmkit.retrieval.chunk import ChunkSettings, Meter, chunk_document
+from llmkit.retrieval.chunk import Chunk, ChunkSettings, Meter, iter_chunks
 from llmkit.retrieval.embed import Embedder
 from llmkit.retrieval.facts import facts_of
 from llmkit.retrieval.writer import UNKNOWN, FileState, Live, NewDocument, Writer
@@ -14,6 +15,8 @@ from llmkit.text.document import Document
 BATCH_CHUNKS = 1024
 """Chunks embedded between two commits: enough to sort by length, little to lose."""
 BATCH_DOCUMENTS = 256
+LONG = 4_000_000
+"""Code points from which a document's chunks are made as they are needed."""
 
 WORD_CHARACTERS = 6
 """Of English text with its white space, where no encoder says what a token is."""
@@ -131,15 +134,20 @@ def _store(
     writer: Writer, batch: Sequence[Incoming], embedder: Embedder | None, settings: ChunkSettings
 ) -> Iterator[Step]:
     meter = meter_of(embedder)
-    cut = [NewDocument(doc, file, chunk_document(doc, meter, settings)) for doc, file in batch]
+
+    def chunks(document: Document) -> Iterable[Chunk]:
+        return iter_chunks(document, meter, settings)
+
+    # What is long is cut twice, and its chunks are never held together.
+    held = {doc.id: list(chunks(doc)) for doc, _ in batch if len(doc.text) <= LONG}
     if embedder:
-        texts = writer.without_vector([chunk.embedded for new in cut for chunk in new.chunks])
-        for start in range(0, len(texts), BATCH_CHUNKS):
-            part = texts[start : start + BATCH_CHUNKS]
-            writer.add([], dict(zip(part, embedder.encode(part), strict=True)))
-            yield Step(embedded=len(part))
-    writer.add(cut, {})
-    yield Step(documents=len(cut))
+        every = (chunk.embedded for doc, _ in batch for chunk in held.get(doc.id) or chunks(doc))
+        while texts := list(islice(every, BATCH_CHUNKS)):
+            if new := writer.without_vector(texts):
+                writer.add([], dict(zip(new, embedder.encode(new), strict=True)))
+                yield Step(embedded=len(new))
+    writer.add([NewDocument(doc, file, held.get(doc.id) or chunks(doc)) for doc, file in batch], {})
+    yield Step(documents=len(batch))
 
 
 def meter_of(embedder: Embedder | None) -> Meter:

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ class Change:
 class NewDocument(NamedTuple):
     document: Document
     file: str
-    chunks: Sequence[Chunk]
+    chunks: Iterable[Chunk]
 
 
 @contextmanager
@@ -289,10 +289,9 @@ class Writer:
         )
         return int(cursor.lastrowid or 0)
 
-    def _add_chunks(self, document: int, chunks: Sequence[Chunk]) -> None:
-        keys = text_key([chunk.embedded for chunk in chunks]) if self.space is not None else [b""] * len(chunks)
-        for chunk, key in zip(chunks, keys, strict=True):
-            vector = self._vector(key) if self.space is not None else None
+    def _add_chunks(self, document: int, chunks: Iterable[Chunk]) -> None:
+        for chunk in chunks:
+            vector = self._vector(text_key([chunk.embedded])[0]) if self.space is not None else None
             place = (document, *chunk.span, chunk.line, chunk.page)
             cursor = self.db.execute(
                 "INSERT INTO chunks (document, start, stop, line, page, heading, text, vector) "
