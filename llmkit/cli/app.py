@@ -31,6 +31,7 @@ TOOLS: dict[str, tuple[str, str]] = {
 """Commands that are not stages: module and help."""
 
 BELOW: dict[str, tuple[str, str]] = {
+    "index repair": ("llmkit.cli.repair", "NAME, is the index whole; what is not is made again."),
     "finetune-lora preview": ("llmkit.cli.preview", "--model M --data D, what would be learned, token by token."),
     "preprocess explain": ("llmkit.cli.explain", "NAME DOC_ID, why a document is in a dataset or is not."),
 }

@@ -14,12 +14,12 @@ PREFIX = "openai:"
 
 
 def leaves_this_machine(value: object) -> bool:
-    """Whether `value` is a model endpoint on another machine that the user has not allowed.
+    """Whether `value` is an endpoint or a server on another machine that the user has not allowed.
 
     Raises:
         ConfigError: the user's own file is not of the form `allow_endpoints: [URL, ...]`.
     """
-    if not isinstance(value, str) or not value.startswith(PREFIX):
+    if not isinstance(value, str) or not value.startswith((PREFIX, "http://", "https://")):
         return False
     url = value.removeprefix(PREFIX).partition("#")[0].rstrip("/")
     return not _is_loopback(urlsplit(url).hostname or "") and url not in _allowed()

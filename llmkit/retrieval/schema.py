@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -116,6 +116,13 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
             if older
             else "use the llmkit that made it, or build it again under another --name",
         )
+
+
+def in_parts(values: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
+    """Values in parts that SQLite takes as parameters, with a `?` for each."""
+    for start in range(0, len(values), 500):
+        part = [int(value) for value in values[start : start + 500]]
+        yield ",".join("?" * len(part)), part
 
 
 @contextmanager

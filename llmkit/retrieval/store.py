@@ -21,7 +21,7 @@ from llmkit.retrieval.chunk import embedded_text
 from llmkit.retrieval.embed import Vectors
 from llmkit.retrieval.lexical import Stemmer, match_query
 from llmkit.retrieval.postings import Segment, scores, segments
-from llmkit.retrieval.schema import VISIBLE, connect, guarded, stored
+from llmkit.retrieval.schema import VISIBLE, connect, guarded, in_parts, stored
 from llmkit.retrieval.where import Where, field_sql
 from llmkit.text.document import Span
 
@@ -239,7 +239,7 @@ class View:
         found: list[tuple[int, bytes]] = []
         sql = "SELECT c.row, v.data FROM chunks c JOIN vectors v ON v.row = c.vector WHERE c.row IN ({})"
         with guarded(self.folder):
-            for marks, part in _in_parts(rows):
+            for marks, part in in_parts(rows):
                 found += self._db.execute(sql.format(marks), part).fetchall()
         halves = np.frombuffer(b"".join(data for _, data in found), dtype=np.float16)
         ids = np.array([row for row, _ in found], dtype=np.int64)
@@ -251,7 +251,7 @@ class View:
         sql = f"""SELECT c.vector, c.row FROM chunks c JOIN documents d ON d.row = c.document
             WHERE c.vector IN ({{}}) AND {VISIBLE.replace(":version", str(int(self.version)))}"""  # noqa: S608
         with guarded(self.folder):
-            for marks, part in _in_parts(vectors):
+            for marks, part in in_parts(vectors):
                 for vector, row in self._db.execute(sql.format(marks), part):
                     found.setdefault(vector, []).append(row)
         return found
@@ -262,7 +262,7 @@ class View:
         sql = """SELECT c.row, d.id, d.source, d.record, d.media, d.digest, c.start, c.stop, c.line, c.page, c.heading,
             c.text FROM chunks c JOIN documents d ON d.row = c.document WHERE c.row IN ({})"""
         with guarded(self.folder):
-            for marks, part in _in_parts(rows):
+            for marks, part in in_parts(rows):
                 for row in self._db.execute(sql.format(marks), part):
                     found[row[0]] = StoredChunk._make([*row[:6], Span(row[6], row[7]), *row[8:]])
         return found
@@ -272,7 +272,7 @@ class View:
         found: dict[int, str] = {}
         sql = "SELECT c.row, d.source FROM chunks c JOIN documents d ON d.row = c.document WHERE c.row IN ({})"
         with guarded(self.folder):
-            for marks, part in _in_parts(rows):
+            for marks, part in in_parts(rows):
                 found.update(self._db.execute(sql.format(marks), part).fetchall())
         return found
 
@@ -319,13 +319,6 @@ def count_rows(db: sqlite3.Connection, version: int) -> tuple[int, int]:
     documents = db.execute(f"SELECT count(*) FROM documents d WHERE {VISIBLE}", at).fetchone()[0]  # noqa: S608
     sql = f"SELECT count(*) FROM documents d JOIN chunks c ON c.document = d.row WHERE {VISIBLE}"  # noqa: S608
     return int(documents), int(db.execute(sql, at).fetchone()[0])
-
-
-def _in_parts(values: Sequence[int]) -> Iterator[tuple[str, Sequence[int]]]:
-    """Values in parts that SQLite takes as parameters, with a `?` for each."""
-    for start in range(0, len(values), 500):
-        part = [int(value) for value in values[start : start + 500]]
-        yield ",".join("?" * len(part)), part
 
 
 def _kept(shown: Shown, rows: Rows, values: Vectors) -> tuple[Rows, Vectors]:

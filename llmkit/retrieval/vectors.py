@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import chromadb
 import numpy as np
@@ -30,12 +31,16 @@ from chromadb.errors import ChromaError, NotFoundError
 
 from llmkit.errors import LlmkitError, RunError, UnavailableError, UsageError
 from llmkit.retrieval.embed import Vectors
-from llmkit.retrieval.schema import CHROMA, connect, transaction
+from llmkit.retrieval.schema import CHROMA, connect, in_parts, transaction
 
 HNSW = {"space": "cosine", "ef_construction": 200, "ef_search": 400, "max_neighbors": 32}
 """Recall@10 of 1.0 on real vectors, where the defaults (and a default space of l2) give .99 of another ranking."""
 BATCH = 5_461
 """The most rows that Chroma takes at once."""
+COMPARED = 1_000
+"""Vectors read back at once."""
+ANSWERS_WITHIN, WORKS_WITHIN = 10.0, 300.0
+"""Seconds until a server is taken to be gone: to say that it is there, and to take in a batch."""
 
 
 class ChromaVectors:
@@ -60,11 +65,14 @@ class ChromaVectors:
         ).fetchone()
         uuid = self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()[0]
         self._name = f"llmkit-{uuid}-{self._space}"
+        self._journal: sqlite3.Connection | None = None
         self._client: Any = None
         self._collection: Any = None
 
     def close(self) -> None:
         self._db.close()
+        if self._journal is not None:
+            self._journal.close()
         self._disconnect()
 
     def in_step(self) -> bool:
@@ -76,10 +84,39 @@ class ChromaVectors:
         except Exception:  # a damaged folder makes Chroma raise anything, an AttributeError of its own among it
             return False
 
-    def catch_up(self) -> Iterator[int]:
+    def differing(self) -> int | None:
+        """How many vectors Chroma does not hold as SQLite does, every one compared; None where it holds none of them.
+
+        Raises:
+            UnavailableError: the server does not answer.
+        """
+        if self._server:
+            check_server(self._server)
+        try:
+            self._connect(create=False)
+            here, wrong = 0, 0
+            cursor = self._db.execute("SELECT row, data FROM vectors WHERE space = ? ORDER BY row", (self._space,))
+            while rows := cursor.fetchmany(COMPARED):
+                found = self._collection.get(ids=[str(row) for row, _ in rows], include=["embeddings"])
+                at = {int(row): place for place, row in enumerate(found["ids"])}
+                held = [(at[row], data) for row, data in rows if row in at]
+                here += len(held)
+                wrong += len(rows) - len(held)
+                if held:
+                    there = np.asarray(found["embeddings"])[[place for place, _ in held]]
+                    same = np.isclose(there, _floats([data for _, data in held]), atol=1e-5).all(axis=1)
+                    wrong += int((~same).sum())
+            return wrong + abs(int(self._collection.count()) - here)
+        except Exception:  # see in_step
+            return None
+
+    def catch_up(self, *, anew: bool = False) -> Iterator[int]:
         """Plays the journal, or sends everything where Chroma was lost or damaged. Only under the index's lock.
 
         Yields the number of points sent with each batch.
+
+        Args:
+            anew: throw away what is there, and send everything.
 
         Raises:
             UnavailableError: the server went away; the journal stays, and the next run goes on with it.
@@ -87,16 +124,21 @@ class ChromaVectors:
         with self._translated():
             try:
                 self._connect(create=True)
-                yield from self._play()
-                if self._agrees():
-                    return
+                if not anew:
+                    yield from self._play()
+                    if self._agrees():
+                        return
             except Exception as error:  # see in_step
-                if isinstance(error, LlmkitError) or (self._server and not isinstance(error, NotFoundError)):
+                # What a server says of itself can be mended by sending everything; its silence cannot.
+                if isinstance(error, LlmkitError) or (self._server and not isinstance(error, ChromaError)):
                     raise
+            # First into the journal: whatever stops this, the next run goes on with what is left.
+            self._write(
+                "INSERT OR REPLACE INTO journal SELECT row, space, 'add' FROM vectors WHERE space = ?", (self._space,)
+            )
             self._throw_away()
             self._connect(create=True)
-            yield from self._send("SELECT row, data FROM vectors WHERE space = ? ORDER BY row")
-            self._forget("add", "remove")
+            yield from self._play()
             if not self._agrees():
                 raise RunError("Chroma does not keep what it is sent", where=self._where, mend="remove this folder")
 
@@ -116,34 +158,40 @@ class ChromaVectors:
         return self._server or str(self._folder / CHROMA)
 
     def _play(self) -> Iterator[int]:
-        gone = self._db.execute(
-            "SELECT vector FROM journal WHERE space = ? AND op = 'remove'", (self._space,)
-        ).fetchall()
+        """Sends what the journal names, and strikes it out batch by batch.
+
+        Sending a row twice is the same as once, so a death before it is struck out does no harm.
+        """
+        gone = self._journalled("remove")
         for start in range(0, len(gone), BATCH):
-            self._collection.delete(ids=[str(row) for (row,) in gone[start : start + BATCH]])
-        self._forget("remove")
-        # Sending a row twice is the same as once, so a kill before the journal is cleared does no harm.
-        sql = (
-            "SELECT v.row, v.data FROM journal j JOIN vectors v ON v.row = j.vector "
-            "WHERE j.space = ? AND j.op = 'add' ORDER BY v.row"
-        )
-        yield from self._send(sql)
-        self._forget("add")
+            self._collection.delete(ids=[str(row) for row in gone[start : start + BATCH]])
+            self._strike_out(gone[start : start + BATCH])
+        new = self._journalled("add")
+        for start in range(0, len(new), BATCH):
+            part = new[start : start + BATCH]
+            found: list[tuple[int, bytes]] = []
+            for marks, some in in_parts(part):
+                sql = f"SELECT row, data FROM vectors WHERE row IN ({marks}) ORDER BY row"  # noqa: S608 # only marks
+                found += self._db.execute(sql, some).fetchall()
+            if found:
+                ids = [str(row) for row, _ in found]
+                self._collection.upsert(ids=ids, embeddings=_floats([data for _, data in found]))
+            self._strike_out(part)
+            yield len(found)
 
-    def _send(self, sql: str) -> Iterator[int]:
-        cursor = self._db.execute(sql, (self._space,))
-        while rows := cursor.fetchmany(BATCH):
-            self._collection.upsert(ids=[str(row) for row, _ in rows], embeddings=_floats([data for _, data in rows]))
-            yield len(rows)
+    def _journalled(self, op: str) -> list[int]:
+        sql = "SELECT vector FROM journal WHERE space = ? AND op = ? ORDER BY vector"
+        return [row for (row,) in self._db.execute(sql, (self._space, op))]
 
-    def _forget(self, *ops: str) -> None:
-        db = connect(self._folder, write=True)
-        try:
-            with transaction(db, self._folder):
-                for op in ops:
-                    db.execute("DELETE FROM journal WHERE space = ? AND op = ?", (self._space, op))
-        finally:
-            db.close()
+    def _strike_out(self, rows: Sequence[int]) -> None:
+        for marks, some in in_parts(rows):
+            self._write(f"DELETE FROM journal WHERE vector IN ({marks})", some)  # noqa: S608 # only marks
+
+    def _write(self, sql: str, values: Sequence[object]) -> None:
+        if self._journal is None:
+            self._journal = connect(self._folder, write=True)
+        with transaction(self._journal, self._folder):
+            self._journal.execute(sql, values)
 
     def _agrees(self) -> bool:
         self._connect(create=False)
@@ -195,30 +243,71 @@ class ChromaVectors:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        import httpx
-
         try:
             yield
-        except (ChromaError, ValueError, RuntimeError, httpx.HTTPError) as error:
+        except LlmkitError:
+            raise
+        except Exception as error:  # of httpx, of Chroma, of a proxy between: all of them mean the same to a user
             if self._server:
-                raise UnavailableError(
-                    f"the Chroma server does not answer ({error})",
-                    where=self._server,
-                    mend="start it (`chroma run`) and run again: nothing is lost, SQLite holds every vector",
-                ) from error
+                raise _silent(self._server, error) from error
             raise RunError(
                 f"Chroma failed ({error})",
                 where=self._where,
-                mend="run `llmkit index` again: it rebuilds this folder from SQLite",
+                mend="run `llmkit index repair`: it makes this folder again from SQLite",
             ) from error
 
 
+def check_server(server: str) -> None:
+    """
+    Raises:
+        UsageError: `server` is no address.
+        UnavailableError: no Chroma server answers there.
+    """
+    import httpx
+
+    address = _address(server)
+    try:
+        answer = httpx.get(f"{address.scheme}://{address.netloc}/api/v2/heartbeat", timeout=ANSWERS_WITHIN)
+        answer.raise_for_status()
+        answer.json()["nanosecond heartbeat"]
+    except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        raise _silent(server, error) from error
+
+
 def _server_client(server: str, settings: Settings) -> Any:
+    import httpx
+
+    check_server(server)  # Chroma's own client would wait for it without end
+    address = _address(server)
+    port = address.port or (443 if address.scheme == "https" else 8000)
+    client = chromadb.HttpClient(address.hostname or "", port, ssl=address.scheme == "https", settings=settings)
+    session = getattr(getattr(client, "_server", None), "_session", None)
+    if isinstance(session, httpx.Client):
+        session.timeout = httpx.Timeout(WORKS_WITHIN, connect=ANSWERS_WITHIN)
+    return client
+
+
+def _address(server: str) -> SplitResult:
     address = urlsplit(server)
     if address.scheme not in ("http", "https") or not address.hostname:
         raise UsageError(f"no Chroma address: {server}", mend="give it as http://host:port")
-    port = address.port or (443 if address.scheme == "https" else 8000)
-    return chromadb.HttpClient(address.hostname, port, ssl=address.scheme == "https", settings=settings)
+    if address.username or address.password:
+        raise UsageError(
+            f"the address of {address.hostname} has a password in it, which would be recorded",
+            mend="give it as http://host:port, and let a proxy on this machine add what the server asks for",
+        )
+    if address.port is None and address.scheme == "http":
+        return address._replace(netloc=f"{address.netloc}:8000")
+    return address
+
+
+def _silent(server: str, error: Exception) -> UnavailableError:
+    said = str(error) or type(error).__name__
+    return UnavailableError(
+        f"the Chroma server does not answer as one ({said.splitlines()[0]})",
+        where=server,
+        mend="start it (`chroma run`) and run the same again: it goes on where it stopped; SQLite holds every vector",
+    )
 
 
 def _floats(data: Sequence[bytes]) -> Vectors:

@@ -29,6 +29,11 @@ def test_any_other_machine_is_not(host: str) -> None:
     assert leaves_this_machine(f"openai:http://{host}/v1#m")
 
 
+def test_a_server_for_vectors_is_trusted_like_a_models() -> None:
+    assert not leaves_this_machine("http://127.0.0.1:8000")
+    assert leaves_this_machine("http://chroma.example:8000") and leaves_this_machine("https://10.0.0.1")
+
+
 def test_registry_and_hub_references_are_no_endpoints() -> None:
     assert not leaves_this_machine("bot@3")
     assert not leaves_this_machine("org/name")
