@@ -97,9 +97,16 @@ def _worded(
         timings,
         unsupported=checked.unsupported,
         invented=checked.invented,
-        notes=notes,
+        notes=(*notes, *_invented(checked.invented, written.passages)),
         interrupted=interrupted,
     )
+
+
+def _invented(numbers: Sequence[int], passages: int) -> list[str]:
+    if not numbers:
+        return []
+    listed = ", ".join(f"[{number}]" for number in numbers)
+    return [f"the model cites {listed}, and there {'is one passage' if passages == 1 else f'are {passages} passages'}"]
 
 
 def _quoted(

@@ -26,8 +26,9 @@ MOST_AT_ONCE = 800
 """Sentences of one graph (it has a cell for every two); a longer text is ranked in parts, and then their best."""
 FEW, MANY = 3, 8
 """A summary has a tenth of the sentences, within these."""
-SHORTEST, LONGEST = 12, 700
-"""Code points of a sentence that may be taken: headings and tables are neither shorter nor longer."""
+SHORTEST, LONGEST = 12, 350
+"""Code points of a sentence that may be taken. Without the upper one, novels are summed up in their longest periods:
+a cosine grows with what two sentences may share."""
 
 Floats = NDArray[np.float64]
 

@@ -42,7 +42,7 @@ def _shown(answer: Mapping[str, Any]) -> Sequence[Block]:
 def _said(answer: Mapping[str, Any]) -> list[Block]:
     quotes = answer["citations"]
     blocks: list[Block] = []
-    if not quotes or not all(quote["quote"] in answer["answer"] for quote in quotes):
+    if not _only_quotes(answer):
         blocks.append(Quote(answer["answer"]))
     for number, quote in enumerate(quotes, start=1):
         stale = "  (the file has changed since it was indexed)" if quote["stale"] else ""
@@ -53,6 +53,14 @@ def _said(answer: Mapping[str, Any]) -> list[Block]:
         blocks.append(Quote(quote["quote"], title, *_link(quote), marked=marked))
     blocks += [Line(f"not supported by any passage: {claim}", "bad") for claim in answer["unsupported"]]
     return [*blocks, *(Line(note, "dim") for note in answer.get("notes", ()))]
+
+
+def _only_quotes(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is its quotes and nothing else, so that these say it all."""
+    rest = "".join(answer["answer"].split())
+    for number, quote in enumerate(answer["citations"], start=1):
+        rest = rest.replace("".join(quote["quote"].split()), "", 1).replace(f"[{number}]", "", 1)
+    return bool(answer["citations"]) and not rest
 
 
 def _refused(answer: Mapping[str, Any]) -> list[Block]:

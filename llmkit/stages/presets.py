@@ -152,7 +152,7 @@ def classifier_of(found: Inputs, *, device: str) -> Classify | None:
 
 def perform(options: PresetOptions, material: Material, hand: Hand) -> dict[str, Any]:
     """The task's result, in the shape of an answer with `task` beside it."""
-    from llmkit.generation.presets import PRESETS
+    from llmkit.generation.presets import PRESETS, SENTIMENTS
 
     assert options.task is not None  # noqa: S101  # only called for a task
     preset = PRESETS[options.task]
@@ -166,8 +166,10 @@ def perform(options: PresetOptions, material: Material, hand: Hand) -> dict[str,
     if hand.model is None:
         return {**head, **_extracted(material, started)}
     done, notes = _by_model(preset, material, hand, options.to or "")
-    payload = {**head, **worded(done, [*notes, *done.notes], time.perf_counter() - started)}
-    return payload | _labelled(preset, done.text)
+    found = _labelled(preset, done.text)
+    if found == {"label": None}:
+        notes = [*notes, f"the reply names none of {', '.join(SENTIMENTS)}"]
+    return {**head, **worded(done, [*notes, *done.notes], time.perf_counter() - started), **found}
 
 
 def _labelled(preset: Preset, said: str) -> dict[str, Any]:
@@ -176,7 +178,7 @@ def _labelled(preset: Preset, said: str) -> dict[str, Any]:
     from llmkit.generation.presets import sentiment_of
 
     label = sentiment_of(said)
-    return {"label": label} if label else {"label": None, "unsupported": ["the model's reply names no sentiment"]}
+    return {"label": label}
 
 
 def _plain(text: str, started: float) -> dict[str, Any]:
