@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
+from llmkit.errors import Interrupted
 from llmkit.reporting.inert import inert_json
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def gate_code(stage: Stage[Any], result: Result) -> int:
     failed = stage.gate(result.payload)
     if failed is None:
         return 0
+    if isinstance(failed, Interrupted):
+        raise failed  # what was said until then is printed; there is nothing to gate
     from llmkit.cli.edge import show_error
 
     show_error(failed, as_json=False)

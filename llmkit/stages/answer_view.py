@@ -30,7 +30,9 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
 
 
 def _shown(answer: Mapping[str, Any]) -> Sequence[Block]:
-    blocks: list[Block] = [Line(""), Line(answer["question"], "heading")]
+    blocks: list[Block] = [Line("")]
+    if not answer.get("typed"):  # who has just typed a question sees it
+        blocks.append(Line(answer["question"], "heading"))
     if answer.get("searched"):
         blocks.append(Line(f"understood as: {answer['searched']}", "dim"))
     blocks += _refused(answer) if answer["abstained"] else _said(answer)

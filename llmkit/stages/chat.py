@@ -87,7 +87,8 @@ class Conversation:
             self._reporter.warn(f"{error}{f' ({error.mend})' if error.mend else ''}")
             return
         searched = None if found.by == "nobody" else found.text
-        payload = {**payload, "searched": searched, "rewritten_by": found.by}
+        typed = {"typed": True} if self._reporter.interactive else {}
+        payload = {**payload, "searched": searched, "rewritten_by": found.by, **typed}
         self._turns.append(Turn(found.text, _CITATIONS.sub("", str(payload["answer"]))))
         self._last = payload
         self.answers.append(payload)
