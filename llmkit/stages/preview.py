@@ -60,7 +60,8 @@ def preview(cfg: PreviewOptions, registry: Registry) -> dict[str, Any]:
             refused.append({"where": error.where or "", "message": error.message, "mend": error.mend or ""})
             continue
         kept += found.examples
-        samples += _fates(found, f"{item.source}:{item.record}")
+        told = {"where": f"{item.source}:{item.record}", "measured": task.measured}
+        samples += [{**told, **fate} for fate in _fates(found)]
     seen = iter(task.seen(kept) if kept else ())
     for sample in samples:
         if sample["length_left"]:
@@ -107,12 +108,10 @@ def _given(cfg: PreviewOptions, registry: Registry) -> Given:
 
 
 def _folders(cfg: PreviewOptions, registry: Registry) -> tuple[Path, Path | None]:
-    """As for training, but weights are neither looked at nor compared."""
-    from llmkit.registry.refs import PathRef, parse
-
-    parsed = parse(cfg.model)
-    if isinstance(parsed, PathRef) and parsed.path.is_dir() and not models.is_adapter(parsed.path):
-        return parsed.path, None
+    """As for training, but the weights of a folder are neither looked at nor compared."""
+    folder = Path(cfg.model).expanduser()
+    if cfg.model.startswith(("/", ".", "~")) and folder.is_dir() and not models.is_adapter(folder):
+        return folder, None
     found = models.find_model(cfg.model, registry)
     if models.is_endpoint(found):
         raise UsageError(f"{cfg.model} answers over the network and cannot be tuned", mend="name a model that is here")
@@ -137,9 +136,9 @@ def _example(item: Any) -> Any:
     return item
 
 
-def _fates(found: Fitted[Any], where: str) -> Iterator[dict[str, Any]]:
+def _fates(found: Fitted[Any]) -> Iterator[dict[str, Any]]:
     """What is left of one example, piece by piece, or why nothing is."""
-    told = {"where": where, "length": found.longest, "limit": found.limit}
+    told = {"length": found.longest, "limit": found.limit}
     for piece in found.examples:
         fate, cut = "whole", 0
         if found.truncated or found.split:
@@ -174,7 +173,7 @@ def show(told: Mapping[str, Any]) -> Sequence[Block]:
 
 def _shown(sample: Mapping[str, Any]) -> Iterator[Block]:
     yield Heading(sample["where"] or "example", 1)
-    length = f"{sample['length']:,} tokens of {sample['limit']:,}"
+    length = f"{sample['length']:,} {sample['measured']}, at most {sample['limit']:,}"
     if "rows" not in sample:
         yield Line(f"{length}: {sample['fate']}", "bad")
         return
@@ -199,9 +198,7 @@ def _row(row: Mapping[str, Any], cut: int) -> Iterator[Block]:
     facts.append(row["place"])
     title = f"{row['title']}: " if row["title"] else ""
     yield Line(title + "; ".join(facts), "dim" if sound else "bad")
-    pieces: list[tuple[str, Ink]] = [
-        (_text(piece), "learned" if piece["learned"] else "read") for piece in row["pieces"]
-    ]
+    pieces: list[tuple[str, Ink]] = [part for piece in row["pieces"] for part in _inked(piece)]
     if cut:
         pieces.append((f"{cut:,} tokens", "cut"))
     yield Marked(pieces)
@@ -209,10 +206,12 @@ def _row(row: Mapping[str, Any], cut: int) -> Iterator[Block]:
         yield Line("no end of turn or text is learned from it", "bad")
 
 
-def _text(piece: Mapping[str, Any]) -> str:
-    """The text of a piece, with its tag before the first letter."""
-    if not piece["tag"] or piece["tag"] == OUTSIDE:
-        return str(piece["text"])
-    text = str(piece["text"])
+def _inked(piece: Mapping[str, Any]) -> Iterator[tuple[str, Ink]]:
+    """A piece in its colour; a tag stands before the word, the space before a tagged word has no colour."""
+    text, tag = str(piece["text"]), piece["tag"]
+    if not tag:
+        yield text, "learned" if piece["learned"] else "read"
+        return
     word = text.lstrip()
-    return f"{text[: len(text) - len(word)]}{piece['tag']}:{word}"
+    yield text[: len(text) - len(word)], "read"
+    yield word if tag == OUTSIDE else f"{tag}:{word}", "learned"

@@ -65,54 +65,6 @@ def told(artifact: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_preview_shows_what_is_learned_through_the_batch_itself(chain: Any, data: Any) -> None:
-    seen = chain.ok("finetune-lora", "preview", "--model", "base", "--data", data[0], "-n", 2)
-    assert [sample["where"] for sample in seen["samples"]] == ["chats.jsonl:1", "chats.jsonl:2"]
-    first = seen["samples"][0]
-    learned = [piece["text"] for piece in first["pieces"] if piece["learned"]]
-    assert learned == ["the ant<|im_end|>", "ant<|im_end|>"]
-    assert first["trained"] == sum(first["learned"])
-    assert first["bos"] == 0
-    assert [end["learned"] for end in first["ends"]] == [False, True, False, True]
-    tokenizer = AutoTokenizer.from_pretrained(chain.ok("registry", "show", "base")["path"])
-    rows = [json.loads(line) for line in (chain.folder / data[0]).read_text().splitlines()]
-    served = tokenizer.apply_chat_template(rows[0]["messages"], return_dict=True)["input_ids"]
-    # The last token, a line end after the last reply, is not learned, so no batch has it.
-    assert first["ids"] == served[:-1]
-
-
-def test_a_packed_preview_shows_the_same_tokens_in_shared_rows(chain: Any, data: Any) -> None:
-    words = ("finetune-lora", "preview", "--model", "base", "--data", data[0], "-n", 4)
-    apart, together = chain.ok(*words), chain.ok(*words, "--packing")
-    for one, other in zip(apart["samples"], together["samples"], strict=True):
-        assert (one["ids"], one["learned"]) == (other["ids"], other["learned"])
-    rows = [sample["place"].split(",")[0] for sample in together["samples"]]
-    assert len(set(rows)) < len(rows)
-
-
-def test_a_preview_is_also_a_page_and_says_what_is_cut_and_what_is_refused(chain: Any) -> None:
-    rows = [chat("hi", "ho"), chat("hi", ""), chat("hi", "ho " * 40)]
-    name = write(chain.folder, "odd.jsonl", rows)
-    words = ("finetune-lora", "preview", "--model", "base", "--data", name, "--sequence-length", 30)
-    ran = chain(*words, "--over-length", "truncate", "--html", "seen.html")
-    assert ran.code == 4
-    assert "⟦ho<|im_end|>⟧" in ran.out
-    assert "⟨cut: " in ran.out
-    assert "no end of turn or text is learned from it" in ran.out
-    assert "odd.jsonl:2: turn 2 (assistant) is empty" in ran.out
-    page = (chain.folder / "seen.html").read_text(encoding="utf-8")
-    assert "<ins>ho&lt;|im_end|&gt;</ins>" in page
-    assert "the run stops" in chain(*words).out
-
-
-def test_the_last_turn_or_all_can_be_learned(chain: Any, data: Any) -> None:
-    words = ("finetune-lora", "preview", "--model", "base", "--data", data[0], "-n", 1)
-    last = chain.ok(*words, "--learn", "last")["samples"][0]
-    assert [piece["text"] for piece in last["pieces"] if piece["learned"]] == ["ant<|im_end|>"]
-    every = chain.ok(*words, "--learn", "all")["samples"][0]
-    assert every["learned"] == [False] + [True] * (len(every["ids"]) - 1)  # the first token is never predicted
-
-
 def test_a_base_without_a_template_learns_pairs_as_text_and_is_asked_so(chain: Any, data: Any, plain: Path) -> None:
     made = chain.ok("finetune-lora", "--model", plain, "--data", data[1], "--name", "texts", "--steps", 2)
     assert any("no chat template" in warning and "--template chatml" in warning for warning in made["warnings"])
@@ -140,7 +92,10 @@ def test_a_given_template_brings_its_tokens_and_stays_with_the_adapter(chain: An
     tokenizer = AutoTokenizer.from_pretrained(folder)
     seen = chain.ok("finetune-lora", "preview", "--model", "spoken", "--data", data[0], "-n", 1)
     messages = json.loads((chain.folder / data[0]).read_text().splitlines()[0])["messages"]
-    assert seen["samples"][0]["ids"] == tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"][:-1]
+    assert (
+        seen["samples"][0]["rows"][0]["ids"]
+        == tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"][:-1]
+    )
     model = peft.AutoPeftModelForCausalLM.from_pretrained(folder)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     assert made["check"]["reloaded"] == 0

@@ -12,6 +12,7 @@ _SHAPES = {
     "gpt2": {"n_embd": 32, "n_layer": 2, "n_head": 2},
     "llama": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64},
     "bert": {"hidden_size": 32, "num_hidden_layers": 2, "intermediate_size": 64},
+    "t5": {"d_model": 32, "num_layers": 1, "num_decoder_layers": 1, "d_kv": 8, "d_ff": 64},
 }
 
 

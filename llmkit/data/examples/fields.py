@@ -11,7 +11,7 @@ from llmkit.data.drops import Drop
 from llmkit.data.split import Split
 
 Fields = Mapping[str, object]
-RowFormat = Literal["jsonl", "json", "csv", "parquet"]
+RowFormat = Literal["jsonl", "json", "csv", "parquet", "conll"]
 
 _META_FIELDS = frozenset({"id", "title", "url", "language", "license", "licence"})
 _SPLIT_NAMES: Mapping[str, Split] = {
@@ -22,6 +22,9 @@ _SPLIT_NAMES: Mapping[str, Split] = {
     "val": "validation",
     "dev": "validation",
     "test": "test",
+    # CoNLL-2002's and -2003's: eng.testa is for development.
+    "testa": "validation",
+    "testb": "test",
 }
 _SHOWN_FIELDS = 12
 _EXCERPT_CHARS = 300

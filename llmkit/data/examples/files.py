@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePath
 from typing import Any, cast
 
+from llmkit.data.examples.conll import is_conll, read_conll
 from llmkit.data.examples.fields import RowFormat, split_named
-from llmkit.data.rows import ROW_FORMATS, format_of
+from llmkit.data.rows import ROW_FORMATS, BadRow, Row, format_of, read_rows
 from llmkit.data.split import Split
 from llmkit.errors import DataError, NotFoundError
 
@@ -103,13 +104,20 @@ def row_format(plain: Path, path: Path) -> RowFormat:
         DataError: if it is in another format.
     """
     form = format_of(plain)
-    if form not in ROW_FORMATS:
-        raise DataError(
-            "not a file of examples",
-            where=str(path),
-            mend="use JSONL, JSON, CSV, TSV or parquet, with one example in each row",
-        )
-    return cast(RowFormat, form)
+    if form in ROW_FORMATS:
+        return cast(RowFormat, form)
+    if form == "text" and is_conll(plain, path):
+        return "conll"
+    raise DataError(
+        "not a file of examples",
+        where=str(path),
+        mend="use JSONL, JSON, CSV, TSV or parquet, with one example in each row; or words with tags as CoNLL has them",
+    )
+
+
+def rows_of(plain: Path, form: RowFormat) -> Iterator[Row | BadRow]:
+    """The rows of a file in such a format, in order."""
+    return read_conll(plain) if form == "conll" else read_rows(plain, form)
 
 
 def splits_by_name(paths: Sequence[Path]) -> list[Split | None]:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from llmkit.data.examples.chat_rows import chat_examples, chat_form
 from llmkit.data.examples.fields import BadRowError, Fields, Place, RowDrop, dropped, unknown_fields
-from llmkit.data.examples.files import plain_file, row_format, splits_by_name
+from llmkit.data.examples.files import plain_file, row_format, rows_of, splits_by_name
 from llmkit.data.examples.label_rows import has_label, label_examples, label_form
 from llmkit.data.examples.preference_rows import preference_examples, preference_form
 from llmkit.data.examples.span_rows import has_answers, span_examples, span_form
 from llmkit.data.examples.tag_rows import tag_examples, tag_form
-from llmkit.data.rows import BadRow, Row, read_rows
+from llmkit.data.rows import BadRow, Row
 from llmkit.data.schemas import ExampleSchema, TrainingExample
 
 _ROWS_TO_DETECT = 20
@@ -49,7 +49,7 @@ def _is_span(fields: Fields) -> bool:
 LAYOUTS: Mapping[ExampleSchema, Layouts] = {
     "preference": Layouts(preference_form, _always, preference_examples, "'prompt', 'chosen' and 'rejected'"),
     "span": Layouts(span_form, _is_span, span_examples, "'question', 'context' and 'answers'"),
-    "tag": Layouts(tag_form, _always, tag_examples, "'tokens' and 'tags', or 'text' and 'spans'"),
+    "tag": Layouts(tag_form, _always, tag_examples, "'tokens' and 'tags', or 'text' and 'spans', or CoNLL's columns"),
     "label": Layouts(label_form, has_label, label_examples, "'text' and 'label'"),
     "chat": Layouts(chat_form, _always, chat_examples, "'messages', or 'prompt' and 'completion'"),
 }
@@ -69,7 +69,7 @@ def detect_schema(paths: Sequence[Path]) -> tuple[ExampleSchema, str] | None:
     """
     for path in paths:
         with plain_file(path) as plain:
-            rows = islice(read_rows(plain, row_format(plain, path)), _ROWS_TO_DETECT)
+            rows = islice(rows_of(plain, row_format(plain, path)), _ROWS_TO_DETECT)
             if found := _schema_of(rows):
                 return found
     return None
@@ -94,7 +94,7 @@ def read_training_rows(
     forms: Counter[str] | None = None,
     on_other: OnOther | None = None,
 ) -> Iterator[TrainingExample | RowDrop]:
-    """The examples and the bad rows of JSONL, JSON, CSV, TSV or parquet files, also compressed ones, in order.
+    """The examples and the bad rows of JSONL, JSON, CSV, TSV, parquet or CoNLL files, also compressed ones, in order.
 
     The first row of a file decides on the form of all its rows. A row may make several examples (an article of SQuAD).
 
@@ -114,7 +114,7 @@ def read_training_rows(
     for path, split in zip(paths, splits, strict=True):
         with plain_file(path) as plain:
             file_format = row_format(plain, path)
-            rows = read_rows(plain, file_format)
+            rows = rows_of(plain, file_format)
             first = list(islice(rows, _ROWS_TO_DETECT))
             if on_other and (found := _schema_of(first)) and found[0] != schema:
                 fits = any(isinstance(row, Row) and LAYOUTS[schema].form_of(row.fields) for row in first)

@@ -42,7 +42,7 @@ class FileRows:
             yield from (row for row in self.rows() if not isinstance(row, RowDrop))
 
 
-ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet"})
+ROW_FILES = frozenset({".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".conll"})
 
 
 def find_examples(cfg: FinetuneConfig, registry: Registry) -> Inputs:

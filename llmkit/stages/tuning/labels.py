@@ -204,7 +204,9 @@ class Regress(_Texts):
         from llmkit.stages.tuning.seen import Seen
 
         scaled = float(batch.labels[row, 0])
-        target = f"value {scaled * self.scale + self.mean:.6g}, learned as {scaled:+.4f}{self._read_at(batch, row)}"
+        # Labels are float32: what is nothing beside the spread is 0.
+        value = round(scaled * self.scale + self.mean, 5 - math.floor(math.log10(self.scale)))
+        target = f"value {value:g}, learned as {scaled:+.4f}{self._read_at(batch, row)}"
         return Seen([self._strip(batch, row, length)], target)
 
     def loss(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:

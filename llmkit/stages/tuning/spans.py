@@ -44,6 +44,7 @@ class SpanReading(Task):
         "answerable_exact_match",
         "no_answer_accuracy",
     )
+    measured: ClassVar[str] = "tokens of the question"
     whole: ClassVar[str] = "a long context is read in windows anyway, and half a question asks nothing"
 
     def __init__(self, given: Given) -> None:
@@ -67,6 +68,7 @@ class SpanReading(Task):
         # Data in which every question has an answer say nothing of those that have none.
         refuses = any(not example.answers for example in self.examples["train"])
         self.threshold: float | None = (read_before.get("threshold") or 0.0) if refuses else None
+        self.refusal_auroc: float | None = None
         self._reads = bool(read_before) or not self.new
 
     @property
@@ -76,7 +78,9 @@ class SpanReading(Task):
     @property
     def facts(self) -> Mapping[str, Any]:
         # `threshold` is that of `Reading.answer`; none where all questions have answers.
-        return {"task": "qa", **self.head.facts(), "limit": self.limit, "threshold": self.threshold}
+        # `refusal_auroc`: how well the reader tells questions without an answer from others; `ask` lets it refuse by that.
+        found = {"task": "qa", **self.head.facts(), "limit": self.limit, "threshold": self.threshold}
+        return found if self.refusal_auroc is None else {**found, "refusal_auroc": self.refusal_auroc}
 
     @property
     def aim(self) -> str:
@@ -175,6 +179,7 @@ class SpanReading(Task):
         return {
             **({} if self._reads else {"compared_with": "never answering"}),
             "threshold": self.threshold,
+            "refusal_auroc": self.refusal_auroc,
             "answerability_accuracy": right / len(records),
         }
 
@@ -250,6 +255,7 @@ class SpanReading(Task):
         spans = [_said(reading, None) for reading in readings]
         if self.threshold is None or not readings:
             return [self.threshold] * len(readings)
+        self.refusal_auroc = _refusal_auroc(readings, golds)
         columns = [
             (reading.no_answer, token_f1(span, gold), token_f1("", gold))
             for reading, span, gold in zip(readings, spans, golds, strict=True)
@@ -318,6 +324,17 @@ def _question(example: SpanExample) -> Question:
 
     ranges = [(answer.start, answer.start + len(answer.text)) for answer in example.answers]
     return Question(example.question, example.context, ranges, _where(example))
+
+
+def _refusal_auroc(readings: Sequence[Reading], golds: Sequence[Sequence[str]]) -> float | None:
+    """How well "no answer" is told from answers on held-out questions; None where too few are of either kind."""
+    from llmkit.evaluation.threshold import LEAST, auroc
+
+    none: list[float] = []
+    some: list[float] = []
+    for reading, gold in zip(readings, golds, strict=True):
+        (some if any(gold) else none).append(reading.no_answer)
+    return round(auroc(none, some), 4) if min(len(none), len(some)) >= LEAST else None
 
 
 def _golds(example: SpanExample) -> list[str]:

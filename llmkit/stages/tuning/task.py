@@ -79,6 +79,8 @@ class Task(ABC):
     """Which of the options of `causal` mean something for it."""
     whole: ClassVar[str] = ""
     """Why its examples cannot be split; empty where they can."""
+    measured: ClassVar[str] = "tokens"
+    """What the limit is held against."""
 
     loaded: LoadedModel
     limit: int
