@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from llmkit.answering.offtopic import OFF_TOPIC
+from llmkit.evaluation.threshold import auroc
 from llmkit.retrieval.lexical import has_unspaced, is_hiragana, question_words
 from llmkit.retrieval.search import Hit, Searcher
 from llmkit.retrieval.store import View
@@ -109,7 +110,7 @@ def calibrate(searcher: Searcher, *, seed: int) -> Calibration:
         threshold=round(threshold, 4),
         answered=_share(inside, threshold),
         refused=1 - _share(outside, threshold),
-        auroc=_auroc(inside, outside),
+        auroc=auroc(inside, outside),
         questions=(len(inside), len(outside)),
     )
 
@@ -154,10 +155,3 @@ def _threshold(inside: Sequence[float], outside: Sequence[float]) -> float:
 
 def _share(scores: Sequence[float], threshold: float) -> float:
     return sum(score >= threshold for score in scores) / len(scores) if scores else 0.0
-
-
-def _auroc(inside: Sequence[float], outside: Sequence[float]) -> float:
-    """Probability that a question of the index scores above an off-topic one, ties counted half."""
-    pairs = len(inside) * len(outside)
-    wins = sum((a > b) + 0.5 * (a == b) for a in inside for b in outside)
-    return wins / pairs if pairs else 0.5

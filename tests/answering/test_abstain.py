@@ -6,7 +6,6 @@ import pytest
 
 from llmkit.answering.abstain import (
     Calibration,
-    _auroc,
     _threshold,
     calibrate,
     evidence,
@@ -95,8 +94,3 @@ def test_the_threshold_is_the_middle_of_the_gap_or_the_best_cut() -> None:
     assert _threshold([0.6, 0.8], [0.1, 0.2]) == pytest.approx(0.4)
     assert 0.3 < _threshold([0.35, 0.5, 0.6, 0.7], [0.1, 0.2, 0.3, 0.55]) <= 0.35
     assert _threshold([], []) == 0.0
-
-
-def test_auroc_is_the_share_of_pairs_in_order() -> None:
-    assert _auroc([0.9, 0.5], [0.1, 0.5]) == (1 + 1 + 1 + 0.5) / 4
-    assert _auroc([], [0.1]) == 0.5

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmkit.evaluation.threshold import best_threshold
+from llmkit.evaluation.threshold import auroc, best_threshold
 
 ROWS = st.lists(
     st.tuples(st.floats(-20, 20), st.sampled_from([0.0, 0.25, 0.5, 1.0]), st.booleans()), min_size=1, max_size=30
@@ -47,3 +47,9 @@ def test_it_lies_between_two_questions_and_nearest_to_nothing():
 def test_a_question_that_cannot_be_answered_has_no_say():
     assert best_threshold([math.inf, -1.0], [0.0, 1.0], [1.0, 0.0]) == 0.0
     assert best_threshold([math.inf], [0.0], [1.0]) == 0.0
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.lists(st.integers(0, 9), max_size=12))
+def test_auroc_is_the_share_of_pairs_in_order(above: list[int], below: list[int]) -> None:
+    pairs = [(a > b) + 0.5 * (a == b) for a in above for b in below]
+    assert auroc(above, below) == pytest.approx(sum(pairs) / len(pairs) if pairs else 0.5)

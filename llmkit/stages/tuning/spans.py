@@ -78,7 +78,7 @@ class SpanReading(Task):
     @property
     def facts(self) -> Mapping[str, Any]:
         # `threshold` is that of `Reading.answer`; none where all questions have answers.
-        # `refusal_auroc`: how well the reader tells questions without an answer from others; `ask` lets it refuse by that.
+        # `refusal_auroc`: how well it tells questions without an answer; `ask` lets it refuse by that.
         found = {"task": "qa", **self.head.facts(), "limit": self.limit, "threshold": self.threshold}
         return found if self.refusal_auroc is None else {**found, "refusal_auroc": self.refusal_auroc}
 
