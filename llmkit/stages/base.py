@@ -150,7 +150,7 @@ class Stage(Generic[C]):
         show: the result's payload as blocks for people; the same for a fresh and for a reused result.
         kind: of the artifact it makes; `partners` come along under the name with a suffix.
         headline: the result in a few words, for an overview of many.
-        unchanged: a finished result's payload as it reads when nothing had to be done.
+        unchanged: a finished result's payload as it reads when nothing had to be done about these inputs.
         gate: what a finished result fails, from its payload (eval's gates; an answer that Ctrl-C cut).
         deliver: writes what the options ask for outside the registry, for a reused result too.
         resumable: whether an interrupted run goes on from what is in `ctx.work`.
@@ -173,7 +173,7 @@ class Stage(Generic[C]):
     default_name: Callable[[C, Inputs], str | None]
     show: Callable[[Mapping[str, Any]], Sequence[Block]]
     headline: Callable[[Mapping[str, Any]], str]
-    unchanged: Callable[[Mapping[str, Any]], Mapping[str, Any]] = lambda payload: payload
+    unchanged: Callable[[Mapping[str, Any], Inputs], Mapping[str, Any]] = lambda payload, found: payload
     gate: Callable[[Mapping[str, Any]], LlmkitError | None] = lambda payload: None
     deliver: Callable[[C, Sequence[Artifact]], None] = lambda cfg, artifacts: None
     partners: Mapping[Kind, str] = field(default_factory=dict)
@@ -279,7 +279,7 @@ def _reused(stage: Stage[C], cfg: C, planned: Plan, registry: Registry, started:
     if found is None:
         return None
     main = found[-1]
-    payload = stage.unchanged(_recorded(main))
+    payload = stage.unchanged(_recorded(main), planned.inputs)
     return Result(stage.name, found[::-1], True, None, main.manifest.metrics, (), _since(started), payload)
 
 

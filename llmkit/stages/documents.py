@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from llmkit.registry.values import digest_of, plain
 from llmkit.reporting.reporter import Reporter
@@ -13,7 +13,7 @@ from llmkit.reporting.reporter import Reporter
 if TYPE_CHECKING:
     from llmkit.data.drops import Drop
     from llmkit.data.readers.base import ReadOptions
-    from llmkit.data.sources.collect import SourceFile
+    from llmkit.data.sources.collect import Collected, SourceFile
     from llmkit.retrieval.sync import Item
     from llmkit.retrieval.writer import FileState
     from llmkit.text.document import Document
@@ -61,6 +61,15 @@ class LeftOut:
             from llmkit.retrieval.sync import REPEATED
 
             self.counts[REPEATED] += count
+
+    def told(self, collected: Collected) -> dict[str, Any]:
+        """For the result: what was skipped of folders, what was dropped of files, and an example of each reason."""
+        skipped = {str(reason): paths[0] for reason, paths in collected.examples.items()}
+        return {
+            "skipped": dict(collected.skipped),
+            "drops": dict(self.counts),
+            "examples": {**skipped, **self.examples},
+        }
 
     @staticmethod
     def _is_expected(reason: str) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from llmkit.retrieval.sharing import SharingEmbedder
     from llmkit.retrieval.store import View
     from llmkit.retrieval.sync import Item, Step
-    from llmkit.retrieval.writer import Writer
+    from llmkit.retrieval.writer import Change, Writer
     from llmkit.stages.encoders import Encoder
     from llmkit.stages.watching import FileChanges
 
@@ -139,19 +139,12 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
         if embedder is not None:
             _fill_chroma(cfg, folder, embedder, ctx.reporter)
     payload = {
-        "change": {
-            "added": change.added,
-            "changed": change.changed,
-            "removed": change.removed,
-            "same": change.unchanged,
-        },
+        "change": _told(change),
         "documents": count,
         "chunks": chunks,
         "embedder": None if embedder is None else embedder.name,
         "shared": 0 if embedder is None else embedder.found,
-        "skipped": dict(collected.skipped),
-        "drops": dict(left_out.counts),
-        "examples": {str(reason): paths[0] for reason, paths in collected.examples.items()} | left_out.examples,
+        **left_out.told(collected),
     }
     out = ctx.work / "index"
     opening = {
@@ -162,6 +155,15 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     }
     _write(out, view, {**info, **opening}, payload)
     return Outcome([Made("index", out)], {"documents": count, "chunks": chunks}, payload, inputs=read)
+
+
+def _told(change: Change) -> dict[str, int]:
+    return {
+        "added": change.added,
+        "changed": change.changed,
+        "removed": change.removed,
+        "same": change.unchanged,
+    }
 
 
 def _in_step(
@@ -306,9 +308,10 @@ def show(payload: Mapping[str, Any]) -> Sequence[Block]:
     return blocks
 
 
-def unchanged(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The same, when nothing had to be done: every document is as it was."""
-    return {**payload, "change": {"added": 0, "changed": 0, "removed": 0, "same": payload["documents"]}}
+def unchanged(payload: Mapping[str, Any], found: Inputs) -> Mapping[str, Any]:
+    """The same, when nothing had to be done: every document is as it was. What is skipped today is counted today."""
+    change = {"added": 0, "changed": 0, "removed": 0, "same": payload["documents"]}
+    return {**payload, "change": change, "skipped": dict(found.raw["files"].value.skipped)}
 
 
 def headline(payload: Mapping[str, Any]) -> str:

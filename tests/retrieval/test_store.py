@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -90,12 +91,26 @@ def test_equal_texts_are_embedded_once_wherever_they_stand(tmp_path: Path, hashe
     assert View(tmp_path).vectors[0].shape == (5,)
 
 
+def ledger(folder: Path) -> tuple[object, ...]:
+    """What else a store remembers: its vectors, what Chroma is to be told, and which files were read."""
+    db = sqlite3.connect(folder / FILE)
+    vectors = sorted(db.execute("SELECT key, data FROM vectors").fetchall())
+    told = sorted(db.execute("SELECT v.key, j.op FROM journal j LEFT JOIN vectors v ON v.row = j.vector").fetchall())
+    files = sorted(db.execute("SELECT file, size, changed_ns, read_as, drops FROM files").fetchall())
+    broken = db.execute("PRAGMA integrity_check").fetchall()
+    db.close()
+    return vectors, told, files, broken
+
+
 def test_a_death_at_any_statement_leaves_the_old_version_and_the_next_run_ends_like_a_fresh_build(
     tmp_path: Path, hashed: Hashed
 ) -> None:
     build(tmp_path / "base", FIRST, hashed)
     build(tmp_path / "fresh", SECOND, hashed)
     base, fresh = content(tmp_path / "base"), content(tmp_path / "fresh")
+    shutil.copytree(tmp_path / "base", tmp_path / "whole")
+    assert not _killed_at(tmp_path / "whole", 100_000)
+    whole = ledger(tmp_path / "whole")
     point, died = 1, True
     while died:
         folder = tmp_path / f"killed{point}"
@@ -103,11 +118,22 @@ def test_a_death_at_any_statement_leaves_the_old_version_and_the_next_run_ends_l
         died = _killed_at(folder, point)
         if died:
             assert content(folder) in (base, fresh)
-            build(folder, SECOND, hashed)
+            _take_in(folder)
         assert content(folder) == fresh
+        assert ledger(folder) == whole
         assert list(View(folder).info) == ["fusion"]
-        point += 5
+        point += 4
     assert point > 40
+
+
+def _take_in(folder: Path, watch: Callable[[str], None] | None = None) -> None:
+    """SECOND, each document in a file of its own."""
+    with open_writer(folder, Hashed(), ChunkSettings()) as writer:
+        writer.db.set_trace_callback(watch)
+        items = ((Incoming(d, d.source), FileRead(d.source, FileState(Stamp(1, n)))) for n, d in enumerate(SECOND))
+        list(sync(writer, [item for pair in items for item in pair], Hashed(), ChunkSettings()))
+        if writer.change():
+            writer.publish({"fusion": {}})
 
 
 def _killed_at(folder: Path, point: int) -> bool:
@@ -122,10 +148,7 @@ def _killed_at(folder: Path, point: int) -> bool:
                 if left[0] == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            with open_writer(folder, Hashed(), ChunkSettings()) as writer:
-                writer.db.set_trace_callback(count)
-                list(sync(writer, [Incoming(d) for d in SECOND], Hashed(), ChunkSettings()))
-                writer.publish({"fusion": {}})
+            _take_in(folder, count)
         finally:
             os._exit(0)
     _, status = os.waitpid(child, 0)

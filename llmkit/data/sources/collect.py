@@ -266,7 +266,7 @@ class _Entries:
         """The files that links within the root lead to. A folder is walked once, so that loops end."""
         while self._links:
             path, name = self._links.pop(0)
-            target = Path(path).resolve()
+            target = Path(os.path.realpath(path))  # resolve() raises where links lead in a circle
             if not target.is_relative_to(self._root):
                 self._skipped.add("outside_link", path)
             elif target.is_file():
