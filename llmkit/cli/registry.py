@@ -37,11 +37,18 @@ def list_(
 
     if kind is not None and kind not in KINDS:
         raise UsageError(f"no kind '{kind}'{closest(kind, KINDS)}", mend=f"kinds: {', '.join(KINDS)}")
+    from llmkit.stages.pruning import store_shares
+
     opened = open_registry()
     damaged = opened.unreadable()
     artifacts = [artifact for artifact in opened.artifacts() if kind in (None, artifact.kind)]
+    shares = store_shares(opened, artifacts)
+    sizes = {artifact.ref: artifact.size + shares.get(artifact.ref, 0) for artifact in artifacts}
     if json:
-        rows = [{**a.to_json(), "size": a.size, "ended": a.manifest.ended.isoformat()} for a in artifacts]
+        rows = [
+            {**a.to_json(), "size": sizes[a.ref], "store": shares.get(a.ref, 0), "ended": a.manifest.ended.isoformat()}
+            for a in artifacts
+        ]
         print_json({"artifacts": rows, "damaged": [{"ref": d.ref, "problem": d.problem} for d in damaged]})
         return 0
     tagged = {name: opened.tags(name) for name in {artifact.name for artifact in artifacts}}
@@ -50,7 +57,7 @@ def list_(
         tags = ", ".join(tag for tag, version in tagged[artifact.name].items() if version == artifact.version)
         when = artifact.manifest.ended.astimezone().strftime("%Y-%m-%d %H:%M")
         cells.append(
-            (artifact.ref, artifact.kind, tags, f"{artifact.size / MEBIBYTE:.1f} MiB", when, artifact.digest[:12])
+            (artifact.ref, artifact.kind, tags, f"{sizes[artifact.ref] / MEBIBYTE:.1f} MiB", when, artifact.digest[:12])
         )
     table = Table(("artifact", "kind", "tags", "size", "made", "digest"), cells, "", frozenset({3}))
     _print([table] if cells else [Line(f"nothing in {opened.home} yet", "dim")])
@@ -185,6 +192,7 @@ def rm(ref: Ref, force: Force = False, debug: Debug = False) -> int:
     """Remove one version; refused while something was made from it."""
     from llmkit.registry.refs import RegistryRef, parse
     from llmkit.registry.upkeep import remove
+    from llmkit.stages.pruning import prune_store
 
     opened = open_registry()
     parsed = parse(ref)
@@ -194,7 +202,10 @@ def rm(ref: Ref, force: Force = False, debug: Debug = False) -> int:
         artifact = opened.resolve(ref)
         name, version = artifact.name, artifact.version
     freed = remove(opened.layout, name, version, force=force)
+    pruned = prune_store(opened, name)
+    freed += pruned.leftover.size if pruned.leftover else 0
     _print([Line(f"{name}@{version} is removed; {freed / MEBIBYTE:.1f} MiB freed")])
+    _print([Line(pruned.later, "dim")] if pruned.later else [])
     return 0
 
 
@@ -205,16 +216,21 @@ def gc(
     json: Json = False,
     debug: Debug = False,
 ) -> int:
-    """Clear leftovers of dead processes, and caches of artifacts that are gone."""
+    """Clear leftovers of dead processes, and caches and index rows of artifacts that are gone."""
     from llmkit.registry.cleanup import gc as collect
+    from llmkit.stages.pruning import prune_stores
 
-    freed = collect(open_registry().layout, days=days, dry_run=dry_run)
+    opened = open_registry()
+    freed = list(collect(opened.layout, days=days, dry_run=dry_run))
+    pruned = prune_stores(opened, dry_run=dry_run)
+    freed += [store.leftover for store in pruned if store.leftover]
     size = sum(item.size for item in freed)
     if json:
         items = [{"path": str(item.path), "why": item.why, "size": item.size} for item in freed]
         print_json({"removed": items, "bytes": size, "dry_run": dry_run})
         return 0
     _print([Line(f"{item.path}: {item.why}", "dim") for item in freed])
+    _print([Line(store.later, "dim") for store in pruned if store.later])
     verb = "would be freed" if dry_run else "freed"
     _print([Line(f"{size / MEBIBYTE:.1f} MiB {verb}")])
     return 0

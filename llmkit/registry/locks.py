@@ -6,6 +6,8 @@ import fcntl
 import json
 import os
 import platform
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -13,6 +15,9 @@ from pathlib import Path
 
 from llmkit.errors import BusyError
 from llmkit.registry.disk import writing
+
+LONGEST_COMMAND = 80
+"""Characters of the holder's command line that the next one is shown."""
 
 
 @contextmanager
@@ -71,6 +76,7 @@ def _sign(descriptor: int) -> None:
         "pid": os.getpid(),
         "host": platform.node(),
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])[:LONGEST_COMMAND],
     }
     # On a full disk the lock still locks; only its holder's name is missing.
     with suppress(OSError):
@@ -81,7 +87,7 @@ def _sign(descriptor: int) -> None:
 def _busy(what: str, signature: bytes) -> BusyError:
     try:
         holder = json.loads(signature)
-        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+        who = f"process {holder['pid']} on {holder['host']}, since {holder['since']} ({holder['command']})"
     except (ValueError, KeyError, TypeError):
         who = "another process"
     return BusyError(f"{what} is in use by {who}", mend="wait until it has ended, or stop it, then run again")

@@ -165,18 +165,18 @@ class Searcher:
         """The first `most` rows, and behind them the first of each further source up to ten; how many sources."""
         sources = self.view.sources_of(order)
         chosen = list(order[:most])
-        seen = {sources[row] for row in chosen}
+        seen = {sources.get(row) for row in chosen}
         for row in order[most:]:
             if len(seen) >= DISTINCT_SOURCES:
                 break
-            if sources[row] not in seen:
-                seen.add(sources[row])
+            if sources.get(row) not in seen:
+                seen.add(sources.get(row))
                 chosen.append(row)
         return chosen, len(seen)
 
     def _hits(self, rows: Sequence[int], scores: Mapping[int, _Scores]) -> list[Hit]:
         chunks = self.view.chunks(rows)
-        return [Hit(chunks[row], *scores[row]) for row in rows]
+        return [Hit(chunks[row], *scores[row]) for row in rows if row in chunks]  # its version may have been removed
 
     def _filled(self, hits: list[Hit]) -> list[Hit]:
         """Sources that matched nothing (or far down), last and with score 0, where fewer than ten came near."""

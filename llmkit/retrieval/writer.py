@@ -24,6 +24,7 @@ from llmkit.retrieval.chunk import Chunk, ChunkSettings
 from llmkit.retrieval.embed import Embedder, Vectors, text_key
 from llmkit.retrieval.facts import facts_of
 from llmkit.retrieval.lexical import indexed_form
+from llmkit.retrieval.pruning import prune
 from llmkit.retrieval.schema import LOCK, VISIBLE, connect, guarded, stored, transaction
 from llmkit.retrieval.store import VersionInfo, count_rows, versions
 from llmkit.text.document import Document
@@ -233,35 +234,7 @@ class Writer:
 
     def prune(self, keep: Collection[int]) -> int:
         """Forgets all versions but `keep`, and every row that only they showed; how many chunks that were."""
-        kept = sorted({*keep, self.version})
-        with transaction(self.db, self.folder):
-            dead = [
-                row
-                for row, added, removed in self.db.execute("SELECT row, added, removed FROM documents")
-                if removed is not None and not any(added <= version < removed for version in kept)
-            ]
-            chunks = 0
-            for document in dead:
-                chunks += self._forget(document)
-            self.db.execute(
-                "INSERT OR REPLACE INTO journal SELECT row, space, 'remove' FROM vectors "
-                "WHERE row NOT IN (SELECT vector FROM chunks WHERE vector IS NOT NULL)"
-            )
-            self.db.execute("DELETE FROM vectors WHERE row IN (SELECT vector FROM journal WHERE op = 'remove')")
-            marks = ",".join("?" * len(kept))
-            self.db.execute(f"DELETE FROM versions WHERE version NOT IN ({marks})", kept)  # noqa: S608
-            postings.rebuild(self.db)
-        return chunks
-
-    def _forget(self, document: int) -> int:
-        rows = self.db.execute("SELECT row, heading, text FROM chunks WHERE document = ?", (document,)).fetchall()
-        for row, heading, text in rows:
-            # A table without content must be told what it is to forget.
-            words = (row, indexed_form(heading), indexed_form(text))
-            self.db.execute("INSERT INTO words (words, rowid, heading, body) VALUES ('delete', ?, ?, ?)", words)
-        self.db.execute("DELETE FROM chunks WHERE document = ?", (document,))
-        self.db.execute("DELETE FROM documents WHERE row = ?", (document,))
-        return len(rows)
+        return prune(self.db, self.folder, {*keep, self.version})
 
     def _add_vectors(self, embedded: Mapping[str, Vectors]) -> None:
         for key, vector in zip(text_key(list(embedded)), embedded.values(), strict=True):
