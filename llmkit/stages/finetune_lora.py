@@ -34,7 +34,7 @@ ENDING = 0.5
 """Share of sample answers that should end by themselves."""
 PAYLOAD = (
     *("evaluations", "best_step", "published_step", "stopped", "examples", "scores", "details", "answers", "ending"),
-    "check",
+    *("memory", "check"),
 )
 """What of a finished job is stored with what it made."""
 
@@ -158,6 +158,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     training, held_out = task.part("train"), task.part("validation")
     assert training.samples is not None  # noqa: S101  # a task refuses a dataset without examples
     _say(task, training, held_out, reporter)
+    memory = _memory(task, training, reporter) if job.is_main else {}
     model = _prepared(cfg, job, task)
     # Before the loop, which may go on from a checkpoint: here the model is what it was before the very first step.
     model.to(resolve_device(cfg.device, World.current().local_rank))
@@ -193,6 +194,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
             for at, example in enumerate(task.shown())
         ],
         "ending": ending,
+        "memory": memory,
         "check": vars(check) if check else None,
         "metrics": summary.metrics(published)
         | {name: score["after"] for name, score in scores.items()}
@@ -290,6 +292,19 @@ def _say(task: Task, train_part: Part, held_out_part: Part, reporter: Reporter) 
         reporter.warn(note)
     for remark in task.remarks:
         reporter.info(remark, style="dim")
+
+
+def _memory(task: Task, training: Part, reporter: Reporter) -> dict[str, Any]:
+    """The memory that the largest step will take, said; a warning where the device has less."""
+    from llmkit.stages.tuning.memory import memory_plan, said
+
+    plan = memory_plan(task, training)
+    if plan and plan["peak"] <= plan["usable"]:
+        reporter.info(said(plan), style="dim")
+    elif plan:
+        changes = "; or ".join(plan["changes"][:2])
+        reporter.warn(said(plan) + (f"; it would fit with {changes}" if changes else ""))
+    return plan
 
 
 def _kind(cfg: FinetuneConfig) -> Kind:

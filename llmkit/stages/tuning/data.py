@@ -32,7 +32,7 @@ class FileRows:
         """Every row, in order: as an example, or with the reason why it is none."""
         from llmkit.data.examples.reading import read_training_rows
 
-        return read_training_rows([self.path], self.schema)
+        return read_training_rows([self.path], self.schema, named_splits=False)
 
     def examples(self, split: str | None = None, schema: Any = None) -> Iterator[Any]:
         """The rows that are examples; none where those that are held out are asked for. `schema` has no choice."""
@@ -84,14 +84,15 @@ def examples_folder(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Path:
         repeats="keep",
         split=SplitOptions(validation=cfg.validation, test=0.0),
         seed=cfg.seed,
+        named_splits=False,  # one file is what there is to learn from, whatever it is called
     )
     folder = ctx.work / "examples"
     result = build_training_set([file], folder, schema_of(cfg, file), options, reporter=ctx.reporter)
     if not result.rows["train"]:
         raise DataError(
-            "its name or its rows say that all of it is held out, so nothing is there to train on",
+            "its rows say that all of them are held out, so nothing is there to train on",
             where=str(file),
-            mend="give a copy whose name has no 'test', 'dev' or 'validation' in it, or rows of the split 'train'",
+            mend="leave their field 'split' out, or give rows of the split 'train'",
         )
     if result.missing:
         ctx.reporter.warn("too few distinct examples: none is held out, nothing will say what was learned")

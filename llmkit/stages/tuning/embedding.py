@@ -54,6 +54,7 @@ class Embedding(Task):
     schema: ClassVar[ExampleSchema] = "chat"
     metrics: ClassVar[Sequence[str]] = ("mrr", "recall@1", "recall@10")
     whole: ClassVar[str] = "a text has one vector"
+    rows_of_a_sample: ClassVar[int] = 2
 
     def __init__(self, given: Given) -> None:
         from llmkit.models.encoders import load_encoder

@@ -35,6 +35,7 @@ class Preference(Spoken):
     schema: ClassVar[ExampleSchema] = "preference"
     metrics: ClassVar[Sequence[str]] = ("preference_accuracy", "reward_margin", "ranking_accuracy")
     takes: ClassVar[Sequence[str]] = ("template",)
+    rows_of_a_sample: ClassVar[int] = 2
     whole: ClassVar[str] = "half an answer answers nothing"
 
     def __init__(self, given: Given) -> None:

@@ -81,6 +81,8 @@ class Task(ABC):
     """Why its examples cannot be split; empty where they can."""
     measured: ClassVar[str] = "tokens"
     """What the limit is held against."""
+    rows_of_a_sample: ClassVar[int] = 1
+    """Rows of a batch that a sample takes."""
 
     loaded: LoadedModel
     limit: int
