@@ -32,9 +32,6 @@ def test_a_reader_points_at_answers_of_articles_it_has_not_seen(cli, base):
     assert scores["located_f1"]["after"] >= scores["answerable_f1"]["after"]
     assert scores["no_answer_accuracy"]["before"] == 1
     assert result["details"]["compared_with"] == "never answering"
-    assert result["details"]["refusal_auroc"] > 0.9
-    facts = json.loads((Path(result["artifact"]["path"]) / "task.json").read_text())
-    assert facts["refusal_auroc"] == result["details"]["refusal_auroc"]
     # Whole articles are held out: 50 questions on each.
     assert result["examples"]["validation"] % 50 == 0 < result["examples"]["validation"]
 

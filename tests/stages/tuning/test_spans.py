@@ -121,3 +121,23 @@ def test_without_a_question_to_train_on_there_is_nothing_to_do(opened):
         task = opened(toy_questions(40))
         task.dataset.examples = lambda split, schema: iter(())
         SpanReading(Given(task.cfg, task.dataset, task.paths, task.paths["model"]))
+
+
+def test_how_well_a_reader_tells_questions_without_an_answer_is_a_fact_of_the_artifact(opened, monkeypatch):
+    task = opened(toy_questions(400, titles=12))
+    assert "refusal_auroc" not in task.facts  # nobody measured it yet
+    # Of those without an answer, every fourth looks like one that has an answer.
+    unable = [number for number, example in enumerate(task.scored) if not example.answers]
+    sure = set(unable) - set(unable[::4])
+    readings = [Reading((Span("x", 0, 1, -1.0 if n in sure else 1.0),)) for n in range(len(task.scored))]
+    monkeypatch.setattr(task, "_read", lambda model, examples: readings)
+    records = task.records(task.loaded.model)
+    expected = len(sure) / len(unable) + 0.5 * (1 - len(sure) / len(unable))
+    assert len(unable) >= 20 and task.facts["refusal_auroc"] == pytest.approx(expected, abs=1e-4)
+    assert task.details(records)["refusal_auroc"] == task.facts["refusal_auroc"]
+
+
+def test_too_few_questions_without_an_answer_measure_nothing(opened):
+    task = opened(toy_questions(60, titles=12))
+    task.records(task.loaded.model)
+    assert "refusal_auroc" not in task.facts
