@@ -154,7 +154,8 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
         "encoder": encoder.lasting if encoder else None,
     }
     _write(out, view, {**info, **opening}, payload)
-    return Outcome([Made("index", out)], {"documents": count, "chunks": chunks}, payload, inputs=read)
+    metrics = {"documents": count, "chunks": chunks, "abstention": info["abstention"]}
+    return Outcome([Made("index", out)], metrics, payload, inputs=read)
 
 
 def _told(change: Change) -> dict[str, int]:
