@@ -78,7 +78,7 @@ def test_a_dataset_of_the_registry_is_indexed_with_the_lines_of_its_sources(comm
     assert chunk.text.startswith("password") and chunk.line == before.count("\n") + 1 > 20
     code, error = command.refused("corpus@7")
     assert code == 3 and "corpus" in error["message"]
-    assert command.index("corpus")["reused"]
+    assert command.index("corpus", "--chunk-size", 16, "--overlap", 0)["reused"]
 
 
 def test_of_a_folder_exactly_what_git_would_show_is_taken(command: Command) -> None:
