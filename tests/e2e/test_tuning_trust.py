@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from llmkit.generation.local import LocalModel
+from llmkit.registry.store import Registry
+from llmkit.stages.models import find_model, load
 
 QUESTIONS = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "hen")
 
@@ -96,6 +101,13 @@ def test_a_given_template_brings_its_tokens_and_stays_with_the_adapter(chain: An
         seen["samples"][0]["rows"][0]["ids"]
         == tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"][:-1]
     )
+    # What ask, eval and serve load, and what they then put to the model.
+    loaded = load(find_model("spoken", Registry(chain.home)))
+    served = LocalModel(loaded.model, loaded.tokenizer, loaded.objective)
+    assert hashlib.sha256(served.tokenizer.chat_template.encode()).hexdigest() == facts["template"]["sha256"]
+    read = seen["samples"][0]["rows"][0]["ids"]
+    asked = served.encode_messages(messages[:1])
+    assert asked == read[: len(asked)]
     model = peft.AutoPeftModelForCausalLM.from_pretrained(folder)
     assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
     assert made["check"]["reloaded"] == 0
