@@ -23,6 +23,15 @@ def test_every_entry_is_a_name_a_commit_and_whole_digests(alias: str) -> None:
     assert entry.licence and entry.about and set(entry.prompts) <= {"query", "document"}
 
 
+def test_the_page_says_what_is_claimed_of_each() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "registry.md").read_text("utf-8")
+    for alias, entry in CATALOG.items():
+        files = {"model.safetensors": "weights", "tokenizer.json": "tokenizer"}
+        claimed = ", ".join(files[name] for name in entry.sha256) or "nothing"
+        row = f"| `{alias}` | {entry.repository} | {claimed} | {entry.licence} | "
+        assert row in page and entry.about in page.split(row)[1].split("\n")[0]
+
+
 def test_no_model_is_there_twice() -> None:
     assert len({entry.ref for entry in CATALOG.values()}) == len(CATALOG)
 
