@@ -21,7 +21,7 @@ Mode = Literal["lexical", "dense", "hybrid"]
 
 CANDIDATES = 100
 """Chunks that each of the two searches puts forward."""
-EXACT_CHUNKS = 100_000
+EXACT_CHUNKS = 250_000
 """Up to here every vector is compared (see vectors.py for the figures)."""
 DISTINCT_SOURCES = 10
 

@@ -295,6 +295,13 @@ class View:
         chunks = self.chunks(chosen)
         return [chunks[row] for row in chosen]
 
+    def digests_of(self, source: str) -> set[str]:
+        """Of the texts of one source's documents, as indexed."""
+        sql = f"SELECT d.digest FROM documents d WHERE d.source = CAST(:source AS TEXT) AND {VISIBLE}"  # noqa: S608
+        with guarded(self.folder):
+            rows = self._db.execute(sql, {"version": self.version, "source": stored(source)})
+            return {digest for (digest,) in rows}
+
     def manifest(self) -> Iterator[ManifestRow]:
         """Every document of this version with digests of what is stored of it, in the order of their ids."""
         documents = f"SELECT d.row, d.id, d.source, d.digest FROM documents d WHERE {VISIBLE} ORDER BY d.id"  # noqa: S608

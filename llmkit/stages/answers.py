@@ -116,14 +116,11 @@ def read_source(source: str, record: str) -> Document:
 
 def outdated(knowledge: Knowledge, retrieved: Sequence[Mapping[str, Any]], most: int = 3) -> list[str]:
     """What of the nearest sources is not as it was indexed, in words: a refusal may be wrong for that reason."""
-    indexed: dict[str, set[str]] = {}
-    for row in knowledge.searcher.view.manifest():
-        indexed.setdefault(row.source, set()).add(row.digest)
     notes = []
     for source in list(dict.fromkeys(place["source"] for place in retrieved))[:most]:
         if not container(source).exists():
             notes.append(f"{reachable(source)} is gone since it was indexed: run llmkit index again")
-        elif _digests(source) != indexed.get(source):
+        elif _digests(source) != knowledge.searcher.view.digests_of(source):
             notes.append(f"{reachable(source)} has changed since it was indexed: run llmkit index again")
     return notes
 
