@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from llmkit.models.families import Objective
+from llmkit.models.uses import SENTENCE_TRANSFORMERS, Use, use_of
 from llmkit.reporting.figures import number, share
 from llmkit.reporting.inert import inert
 from llmkit.reporting.markdown import (
@@ -21,16 +22,6 @@ from llmkit.reporting.markdown import (
     table,
 )
 
-_PIPELINES: Mapping[Objective, str] = {
-    "causal": "text-generation",
-    "masked": "fill-mask",
-    "seq2seq": "text2text-generation",
-}
-_CLASSES: Mapping[Objective, str] = {
-    "causal": "AutoModelForCausalLM",
-    "masked": "AutoModelForMaskedLM",
-    "seq2seq": "AutoModelForSeq2SeqLM",
-}
 _LEAST_LANGUAGE = 0.01
 """Share of the documents from which a language is one of the model's."""
 _LANGUAGE = re.compile(r"[a-z]{2,3}")
@@ -75,12 +66,15 @@ class ModelFacts:
 
     Attributes:
         kind: all weights, or an adapter on a base.
+        task: what it was tuned for, as its `task.json` says; empty for one that was pretrained.
         model_type: of its transformers configuration.
         shape: (what, value) of its architecture.
         parameters: in its own files.
         base: reference of the model it goes on from; `base_inputs`: what that was made from.
         inputs: what it was made from itself.
         metrics: as they were recorded; speeds are passed over.
+        scores: of its held-out examples by metric, each with `before`, `after`, `difference` and the intervals `ci` and
+            `difference_ci`; `compared_with`: what `before` is of, if not of the base.
         verdict: on its curves, in words.
     """
 
@@ -99,6 +93,13 @@ class ModelFacts:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     verdict: str = ""
     packages: Mapping[str, str] = field(default_factory=dict)
+    task: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    compared_with: str = ""
+
+    @property
+    def use(self) -> Use:
+        return use_of(self.task, self.objective)
 
 
 def model_card(facts: ModelFacts) -> str:
@@ -113,8 +114,8 @@ def _head(facts: ModelFacts) -> dict[str, object]:
         head["language"] = languages
     # A model's licence is for its makers to choose: the data's do not pass over to it by themselves.
     head["license"] = "unknown"
-    head["library_name"] = "peft" if facts.kind == "adapter" else "transformers"
-    head["pipeline_tag"] = _PIPELINES[facts.objective]
+    head["library_name"] = "peft" if facts.kind == "adapter" else facts.use.library
+    head["pipeline_tag"] = facts.use.pipeline
     head["tags"] = ["llmkit", inert(facts.model_type), *(["lora"] if facts.kind == "adapter" else [])]
     if facts.base:
         head["base_model"] = _repository(facts.base)
@@ -144,14 +145,15 @@ def _results(facts: ModelFacts) -> list[dict[str, object]]:
     """The held-out figures as the Hub's model-index has them, where they are of one dataset."""
     if len(facts.data) != 1 or "loss" not in facts.metrics:
         return []
-    names = {"loss": "held-out loss, nats a token", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
+    names = {"loss": f"held-out loss, {facts.use.loss}", "perplexity": "perplexity", "bits_per_byte": "bits per byte"}
+    names |= {name: name.replace("_", " ") for name in facts.scores}
     metrics = [
         {"type": key, "value": float(f"{facts.metrics[key]:.6g}"), "name": name}
         for key, name in names.items()
         if key in facts.metrics
     ]
     dataset = {"name": inert(facts.data[0].ref), "type": _repository(facts.data[0].ref), "split": "validation"}
-    return [{"task": {"type": _PIPELINES[facts.objective]}, "dataset": dataset, "metrics": metrics}]
+    return [{"task": {"type": facts.use.pipeline}, "dataset": dataset, "metrics": metrics}]
 
 
 def _intro(facts: ModelFacts) -> str:
@@ -193,7 +195,7 @@ def _training(facts: ModelFacts) -> str:
         ("steps", measured.get("steps")),
         ("weights of step", measured.get("published_step")),
         ("tokens trained on", measured.get("trained_tokens")),
-        ("training loss, nats a token", _four(measured.get("train_loss"))),
+        (f"training loss, {facts.use.loss}", _four(measured.get("train_loss"))),
         ("held-out loss before", _four(measured.get("initial_loss"))),
         (f"held-out loss{of}", _four(measured.get("loss"))),
         (f"perplexity{of}", _four(measured.get("perplexity"))),
@@ -205,7 +207,31 @@ def _training(facts: ModelFacts) -> str:
     said = f"\n\n{plain(facts.verdict[:1].upper() + facts.verdict[1:])}." if facts.verdict else ""
     return (
         f"## Training\n\n{table(('', ''), rows)}{said} The curves are in `report.html`, the steps in `metrics.jsonl`."
+        + _scores(facts)
     )
+
+
+def _scores(facts: ModelFacts) -> str:
+    """What the tuning changed on the held-out examples, with 95% intervals."""
+    if not facts.scores:
+        return ""
+    rows = [
+        (
+            name.replace("_", " "),
+            _four(score["before"]),
+            f"{_four(score['after'])}{_interval(score.get('ci'))}",
+            f"{score['difference']:+.4g}{_interval(score.get('difference_ci'), '+')}",
+            score.get("n"),
+        )
+        for name, score in facts.scores.items()
+    ]
+    shown = table(("", "before", "after", "difference", "examples"), rows)
+    versus = f" Before is {plain(facts.compared_with)}." if facts.compared_with else ""
+    return f"\n\nOn the held-out examples, with 95% intervals (of the difference, paired):{versus}\n\n{shown}"
+
+
+def _interval(ends: Sequence[float] | None, sign: str = "") -> str:
+    return f" ({ends[0]:{sign}.4g} to {ends[1]:{sign}.4g})" if ends else ""
 
 
 def _four(value: object) -> str | None:
@@ -250,21 +276,23 @@ def _limits(facts: ModelFacts) -> str:
 def _loading(facts: ModelFacts) -> str:
     # A name that is none by the registry's rule is left out, so that a command that is copied does nothing else.
     ref = facts.name if _NAME.fullmatch(facts.name) else "NAME"
-    use = (
-        f'    llmkit ask "..." --model {ref}'
-        if facts.objective == "causal"
-        else f"    llmkit pretrain --init {ref} --data DATA"
-    )
-    loaded = f"transformers.{_CLASSES[facts.objective]}.from_pretrained"
+    use = f"    {facts.use.command.format(name=ref)}"
+    tokenizer = 'tokenizer = transformers.AutoTokenizer.from_pretrained(".")'
+    loaded = f"transformers.{facts.use.loader}.from_pretrained"
     if facts.kind == "adapter":
+        labels = facts.task.get("labels") if facts.use.head else None
+        head = f", num_labels={len(labels)}" if labels else ""
         lines = (
-            f'base = {loaded}("BASE")  # {inert(facts.base or "")}\nmodel = peft.PeftModel.from_pretrained(base, ".")'
+            f'base = {loaded}("BASE"{head})  # {inert(facts.base or "")}\n'
+            'model = peft.PeftModel.from_pretrained(base, ".")'
         )
         imports, library = "import peft\nimport transformers", "transformers and peft"
+    elif facts.use.library == SENTENCE_TRANSFORMERS:
+        lines, tokenizer = 'model = sentence_transformers.SentenceTransformer(".")', ""
+        imports, library = "import sentence_transformers", facts.use.library
     else:
         lines, imports, library = f'model = {loaded}(".")', "import transformers", "transformers"
-    tokenizer = 'tokenizer = transformers.AutoTokenizer.from_pretrained(".")'
-    snippet = block(f"{imports}\n\n{lines}\n{tokenizer}")
+    snippet = block(f"{imports}\n\n{lines}\n{tokenizer}".rstrip())
     return f"## How to load it\n\n{use}\n\nWith {library}, in this folder:\n\n{snippet}"
 
 

@@ -55,6 +55,7 @@ def write_card(folder: Path, made: Finished) -> None:
 def facts_of(folder: Path, made: Finished) -> ModelFacts:
     """What the card says, from the artifact's folder and its lineage."""
     from llmkit.models.card import ModelFacts
+    from llmkit.models.load import TASK_FILE
     from llmkit.registry.provenance import package_versions
 
     artifacts = made.found.artifacts
@@ -76,6 +77,7 @@ def facts_of(folder: Path, made: Finished) -> ModelFacts:
         name=made.name,
         kind="adapter" if adapter else "model",
         objective=_objective(config),
+        task=_json(folder / TASK_FILE),
         model_type=str(config.get("model_type", "transformers")),
         parameters=_parameters(folder),
         shape=shape,
@@ -86,6 +88,8 @@ def facts_of(folder: Path, made: Finished) -> ModelFacts:
         command=command_line(made.command, made.config),
         options=changed(made.config),
         metrics=made.summary["metrics"],
+        scores=made.summary.get("scores") or {},
+        compared_with=str((made.summary.get("details") or {}).get("compared_with", "")),
         verdict=str(verdict(made.summary)),
         packages=package_versions(),
     )

@@ -6,10 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import transformers
 from huggingface_hub import ModelCard
 from markdown_it import MarkdownIt
 
 from llmkit.models.card import DataUsed, ModelFacts, model_card
+from llmkit.models.uses import BY_TASK
 
 DIGEST = "ab" * 32
 REPORT: dict[str, Any] = {
@@ -121,3 +123,37 @@ def test_foreign_names_are_inert(foreign: str) -> None:
 
 def test_a_name_that_is_no_name_is_not_put_into_a_command() -> None:
     assert "--model NAME" in model_card(replace(FACTS, name="x; rm -rf ~"))
+
+
+SCORES = {
+    "exact_match": {
+        **{"before": 0.1, "after": 0.42, "ci": [0.4, 0.45], "difference": 0.32},
+        **{"difference_ci": [0.29, 0.35], "n": 900},
+    }
+}
+
+
+@pytest.mark.parametrize("task", sorted(BY_TASK))
+@pytest.mark.parametrize("kind", ["model", "adapter"])
+def test_a_tuned_model_is_shown_as_what_it_was_tuned_for(task: str, kind: Any) -> None:
+    """The pipelines and their classes are those of transformers, where it has the pipeline."""
+    from transformers.pipelines import SUPPORTED_TASKS
+
+    metrics = {**FACTS.metrics, "exact_match": 0.42, "train_loss": 3.5}
+    facts = replace(FACTS, objective="masked", kind=kind, task={"task": task}, metrics=metrics, scores=SCORES)
+    card = read(facts)
+    use = BY_TASK[task]
+    assert card.data.pipeline_tag == use.pipeline != "fill-mask"
+    assert {result.task_type for result in card.data.eval_results} == {use.pipeline}
+    assert {result.metric_type: result.metric_value for result in card.data.eval_results}["exact_match"] == 0.42
+    loader = getattr(transformers, use.loader)
+    if use.pipeline in SUPPORTED_TASKS:
+        assert loader in SUPPORTED_TASKS[use.pipeline]["pt"]
+    assert "| exact match | 0.1 | 0.42 (0.4 to 0.45) | +0.32 (+0.29 to +0.35) | 900 |" in card.text
+    assert "MaskedLM" not in card.text
+    assert use.loss in card.text
+
+
+def test_preferences_leave_a_writer_and_a_task_that_nobody_knows_is_passed_over() -> None:
+    assert read(replace(FACTS, task={"task": "chat", "tuned": "dpo"})).data.pipeline_tag == "text-generation"
+    assert read(replace(FACTS, objective="masked", task={"task": "new"})).data.pipeline_tag == "fill-mask"
