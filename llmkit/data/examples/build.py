@@ -41,6 +41,7 @@ class TrainingSetOptions:
         conflicts: texts that have different labels. Nobody knows which is right, so `drop` drops all of them.
         split: shares held out of the examples that have no split of their own.
         seed: another one gives another split.
+        named_splits: whether a file named `train`, `dev` or `test` gives its rows that split; rows may always name one.
     """
 
     strict: bool = False
@@ -49,6 +50,7 @@ class TrainingSetOptions:
     conflicts: Literal["drop", "keep"] = "drop"
     split: SplitOptions = field(default_factory=SplitOptions)
     seed: int = 0
+    named_splits: bool = True
 
 
 def build_training_set(
@@ -171,8 +173,9 @@ def _read(
 ) -> _Seen:
     seen = _Seen()
     with reporter.progress("reading and checking", unit="examples") as progress:
-        on_other = _refuse_other(schema, reporter)
-        for item in read_training_rows(files, schema, forms=sinks.tally.forms, on_other=on_other):
+        on_other, named = _refuse_other(schema, reporter), options.named_splits
+        forms = sinks.tally.forms
+        for item in read_training_rows(files, schema, named_splits=named, forms=forms, on_other=on_other):
             progress.advance()
             if isinstance(item, RowDrop):
                 sinks.writer.drop(item)
