@@ -68,7 +68,7 @@ CATALOG: Mapping[str, Entry] = MappingProxyType(
             "1110a243fdf4706b3f48f1d95db1a4f5529b4d41",
             "embed",
             "Apache-2.0",
-            "the default: English, 256 tokens, 91 MB",
+            "the default encoder: English, 256 tokens, 91 MB",
             {
                 "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
                 "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
@@ -80,7 +80,7 @@ CATALOG: Mapping[str, Entry] = MappingProxyType(
             "614241f622f53c4eeff9890bdc4f31cfecc418b3",
             "embed",
             "MIT",
-            "94 languages, Japanese among them, 512 tokens, 471 MB",
+            "encoder: 94 languages, Japanese among them, 512 tokens, 471 MB",
             {
                 "model.safetensors": "1a55775f53449dac10a2bcbc312469fac40b96d53198c407081a831f81c98477",
                 "tokenizer.json": "0b44a9d7b51c3c62626640cda0e2c2f70fdacdc25bbbd68038369d14ebdf4c39",
@@ -93,7 +93,7 @@ CATALOG: Mapping[str, Entry] = MappingProxyType(
             "e8f8c211226b894fcb81acc59f3b34ba3efd5f42",
             "embed",
             "Apache-2.0",
-            "50 languages, for sentences: 128 tokens, 471 MB",
+            "encoder: 50 languages, for sentences: 128 tokens, 471 MB",
             {
                 "model.safetensors": "eaa086f0ffee582aeb45b36e34cdd1fe2d6de2bef61f8a559a1bbc9bd955917b",
                 "tokenizer.json": "2c3387be76557bd40970cec13153b3bbf80407865484b209e655e5e4729076b8",
