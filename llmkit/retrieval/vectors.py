@@ -304,7 +304,7 @@ def _address(server: str) -> SplitResult:
 def _silent(server: str, error: Exception) -> UnavailableError:
     said = str(error) or type(error).__name__
     return UnavailableError(
-        f"the Chroma server does not answer as one ({said.splitlines()[0]})",
+        f"no Chroma server answers ({said.splitlines()[0]})",
         where=server,
         mend="start it (`chroma run`) and run the same again: it goes on where it stopped; SQLite holds every vector",
     )

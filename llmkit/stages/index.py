@@ -63,7 +63,6 @@ class IndexConfig(SourcesConfig):
     store: str | None = option(
         None,
         "http://host:port of a Chroma server, else one embedded in the store.",
-        keyed=False,
         command_line_only=leaves_this_machine,
     )
     chunker: Literal["structure", "sentences", "tokens"] = option(
@@ -111,6 +110,10 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     from llmkit.retrieval.sync import sync
     from llmkit.retrieval.writer import open_writer
 
+    if cfg.store:
+        from llmkit.retrieval.vectors import check_server
+
+        check_server(cfg.store)  # before hours of embedding
     encoder = _encoder(found, ctx)
     name = cfg.name or default_name(cfg, found)
     embedder = _embedder(encoder, name, ctx)

@@ -143,7 +143,7 @@ def test_an_address_that_is_none_one_with_a_password_and_another_server_are_told
     other = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     try:
-        with pytest.raises(UnavailableError, match="does not answer as one"):
+        with pytest.raises(UnavailableError, match="no Chroma server answers"):
             check_server(f"http://127.0.0.1:{other.server_port}")
     finally:
         other.shutdown()
