@@ -2,7 +2,8 @@
 
 LexRank (Erkan and Radev 2004, "LexRank: Graph-based Lexical Centrality as Salience in Text Summarization"): sentences
 are vectors of TF-IDF, with IDF over the text itself; the weighted graph of their cosines is walked at random, and the
-most visited sentences are taken. This is its continuous form, which needs no threshold.
+most visited sentences are taken. This is its continuous form, which needs no threshold, without the paper's steps from
+a sentence to itself: by them one that is like no other is visited as often as the average of those that are.
 """
 
 from __future__ import annotations
@@ -44,9 +45,11 @@ def summary_spans(text: str, terms: Terms, *, most: int | None = None) -> list[S
     wanted = most or min(MANY, max(FEW, round(len(spans) / 10)))
     while len(spans) > MOST_AT_ONCE:
         parts = [spans[at : at + MOST_AT_ONCE] for at in range(0, len(spans), MOST_AT_ONCE)]
-        spans = [
-            span for part in parts for span in _best(text, part, terms, MOST_AT_ONCE // (2 * len(parts)) or wanted)
-        ]
+        each = max(wanted, MOST_AT_ONCE // (2 * len(parts)))
+        fewer = [span for part in parts for span in _best(text, part, terms, each)]
+        if len(fewer) == len(spans):
+            break
+        spans = fewer
     return _best(text, spans, terms, wanted)
 
 
@@ -54,10 +57,11 @@ def centrality(similarity: Floats, *, damping: float = DAMPING) -> Floats:
     """How often a random walk is at each node, shape (n,), sums to 1.
 
     Args:
-        similarity: not negative, shape (n, n), each row with a sum above 0.
+        similarity: not negative, shape (n, n). From a row of zeros the walk goes anywhere.
     """
     n = len(similarity)
-    steps = similarity / similarity.sum(axis=1, keepdims=True)
+    sums = similarity.sum(axis=1, keepdims=True)
+    steps = np.where(sums > 0, similarity / np.where(sums > 0, sums, 1), 1 / n)
     visits = np.full(n, 1 / n)
     for _ in range(200):
         new = (1 - damping) / n + damping * visits @ steps
@@ -68,7 +72,7 @@ def centrality(similarity: Floats, *, damping: float = DAMPING) -> Floats:
 
 
 def cosines(found: Sequence[Sequence[str]]) -> Floats:
-    """Cosines of TF-IDF vectors of texts that are given as their terms, shape (n, n); 1 on the diagonal."""
+    """Cosines of TF-IDF vectors of texts that are given as their terms, shape (n, n); 0 on the diagonal."""
     frequency = Counter(term for terms in found for term in set(terms))
     number = {term: at for at, term in enumerate(frequency)}
     vectors = np.zeros((len(found), max(1, len(number))))
@@ -78,7 +82,7 @@ def cosines(found: Sequence[Sequence[str]]) -> Floats:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     vectors /= np.where(norms > 0, norms, 1)
     similarity = np.asarray(vectors @ vectors.T)
-    np.fill_diagonal(similarity, 1.0)
+    np.fill_diagonal(similarity, 0.0)
     return similarity
 
 

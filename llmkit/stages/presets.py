@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -190,10 +190,10 @@ def _plain(text: str, started: float) -> dict[str, Any]:
 def _extracted(material: Material, started: float) -> dict[str, Any]:
     """The text's own most central sentences; of a file, each with its place."""
     from llmkit.generation.lexrank import summary_spans
-    from llmkit.retrieval.lexical import Stemmer, has_unspaced
+    from llmkit.retrieval.lexical import has_unspaced
 
     text = material.text
-    spans = summary_spans(text, Stemmer().terms)
+    spans = summary_spans(text, _subjects)
     if not spans:
         raise DataError("the text has no sentences to choose from", mend="give more text, or name a --model")
     between = "" if has_unspaced(text[slice(*spans[0])]) else " "
@@ -202,6 +202,15 @@ def _extracted(material: Material, started: float) -> dict[str, Any]:
     if material.document is not None:
         payload["citations"] = [_place(material.document, material.name, *span) for span in spans]
     return payload
+
+
+def _subjects(texts: Sequence[str]) -> list[list[str]]:
+    """The terms of each text that carry a subject: neither function words nor hiragana."""
+    from llmkit.retrieval.lexical import FUNCTION_WORDS, Stemmer, is_hiragana
+
+    stemmer = Stemmer()
+    empty = set(stemmer.terms([" ".join(FUNCTION_WORDS)])[0])
+    return [[term for term in found if term not in empty and not is_hiragana(term)] for found in stemmer.terms(texts)]
 
 
 def _place(document: Document, name: str, start: int, end: int) -> dict[str, Any]:
