@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmkit.config.planning import Method, PlanOptions, PlanPrecision
-from llmkit.errors import UnavailableError
+from llmkit.errors import LlmkitError
 from llmkit.reporting.figures import quantity
 
 if TYPE_CHECKING:
@@ -20,21 +20,21 @@ def memory_plan(task: Task, training: Part) -> dict[str, Any]:
     """Bytes of the largest step: `peak`, its parts, and `usable`; `changes` that would make it fit, where it does not.
 
     As `llmkit plan` has them, for the longest example: of the language model that this one is, which for a head of a
-    few outputs is too much by its logits. Empty where torch cannot run the architecture without data.
+    few outputs is too much by its logits. Empty where the architecture cannot be planned.
     """
     from llmkit.models.fitting import changes_that_fit, usable
     from llmkit.models.load import read_config
     from llmkit.models.memory import Estimator
     from llmkit.stages.plan import settled
 
-    options, length = _options(task), max(1, min(training.counts["longest"], training.counts["limit"]))
+    options, length = _options(task), _length(training)
     device = settled(options)
     estimator = Estimator(read_config(task.paths["model"]), task.loaded.objective, on_cpu=device.name == "cpu")
     try:
         found = estimator.memory(options, length)
         fits = found.peak <= usable(device)
         changes = [] if fits else changes_that_fit(estimator, options, length, device)
-    except UnavailableError:
+    except (LlmkitError, ValueError):  # an architecture that cannot be planned may well be trained
         return {}
     here = [change.flags for change in changes if {*change.options} <= _OPTIONS and task.rows_of_a_sample == 1]
     return {**vars(found), "usable": usable(device), "changes": here}
@@ -48,6 +48,15 @@ def said(plan: dict[str, Any]) -> str:
     return (
         f"memory of the largest step: about {quantity(plan['peak'], 'B')} of {quantity(plan['usable'], 'B')} ({parts})"
     )
+
+
+def _length(training: Part) -> int:
+    """Tokens of the longest row."""
+    from llmkit.train.packing import Packed
+
+    if isinstance(training.samples, Packed):
+        return training.samples.length
+    return max(1, min(training.counts["longest"], training.counts["limit"]))
 
 
 def _options(task: Task) -> PlanOptions:
