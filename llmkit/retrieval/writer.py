@@ -294,13 +294,17 @@ def _space(db: sqlite3.Connection, embedder: Embedder | None) -> int | None:
 
 
 def _mismatch(recorded: Mapping[str, Any], wanted: Mapping[str, Any], folder: Path) -> DataError:
-    def said(recipe: Mapping[str, Any]) -> str:
+    def said(recipe: Mapping[str, Any]) -> dict[str, str]:
         embedder = recipe["embedder"]
         name = f"{embedder['name']} ({embedder['digest'][:12]})" if embedder else "no embedder (lexical only)"
-        return f"{name}, {ChunkSettings(**recipe['chunks'])}"
+        chunks = ChunkSettings(**recipe["chunks"])
+        return {"embedder": name, "chunks": str(chunks), "rules": f"version {chunks.rules} of the rules of cutting"}
 
+    was, now = said(recorded), said(wanted)
+    differ = [part for part in was if was[part] != now[part]]
     return DataError(
-        f"this index was built with {said(recorded)}, and now {said(wanted)} is asked for",
+        f"this index was built with {', '.join(was[part] for part in differ)}; "
+        f"{', '.join(now[part] for part in differ)} is asked for now",
         where=str(folder),
         mend="use what it was built with, build under another --name, or build all of it again with --rebuild",
     )
