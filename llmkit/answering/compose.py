@@ -123,10 +123,11 @@ def _quoted(
         with _timed(timings, "read"):
             spans = marked(retrieval.question, retrieval.passages, marker)
         best = max((span.score for span in spans), default=-MOST_LOG_ODDS)
-        least = None if marker.threshold is None else -marker.threshold
-        judged = replace(judged, reader=best, reader_threshold=least, reader_decides=marker.may_refuse)
+        least = marker.least
+        judged = replace(judged, reader=round(best, 4), reader_threshold=least, reader_decides=marker.may_refuse)
         if marker.may_refuse and least is not None and best < least:
             return _refused(retrieval, timings), judged
+        spans = [span for span in spans if least is None or span.score >= least]
     with _timed(timings, "quote"):
         citations = quoted(searcher, retrieval, verifier, spans)
     if not citations:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,8 +72,10 @@ def answered(
     found: list[dict[str, Any]] = []
     with _counted(found, len(questions), "the answers so far are whole; ask the rest again"):
         for question in questions:
-            found.append(_whole(answer(question)))
-            ctx.reporter.result(found[-1])
+            said = _whole(answer(question))
+            with _at_once():
+                found.append(said)
+                ctx.reporter.result(said)
     return found
 
 
@@ -93,12 +96,25 @@ def answered_in(
         _counted(found, len(questions), "run the same command again: it goes on from there"),
     ):
         for question in questions[before:]:
-            found.append(_whole(answer(question)))
-            out.write(json.dumps(found[-1], ensure_ascii=False) + "\n")
-            out.flush()
+            said = _whole(answer(question))
+            with _at_once():
+                found.append(said)
+                out.write(json.dumps(said, ensure_ascii=False) + "\n")
+                out.flush()
             bar.advance()
         os.fsync(out.fileno())
     return found, before
+
+
+@contextmanager
+def _at_once() -> Iterator[None]:
+    """Signals wait until the block is done: an answer is handed on whole, and counted if it was."""
+    from llmkit.train.interrupt import HeldSignals
+
+    held = HeldSignals()
+    with held.hold():
+        yield
+    held.deliver(held.counts())
 
 
 def _kept(file: Path) -> list[dict[str, Any]]:

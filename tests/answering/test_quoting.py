@@ -211,6 +211,17 @@ class TestWithAReader:
         assert found.citations[0].start <= span.start and span.end <= found.citations[0].end
         assert {"search", "read", "quote"} == found.timings.keys()
 
+    def test_the_order_stays_and_a_sentence_that_no_quote_holds_is_added(self, library) -> None:
+        plain = [citation.quote for citation in ask(library, SHA).citations]
+        found = ask(library, SHA, writer=marker("available"))
+        added = [citation for citation in found.citations if citation.quote not in plain]
+        assert [citation.quote for citation in found.citations][: len(plain)] == plain and len(added) == 1
+        assert added[0].answer_span and added[0].answer_span.text == "available" in added[0].quote
+
+    def test_what_the_reader_is_not_sure_of_is_not_marked(self, library) -> None:
+        found = ask(library, SHA, writer=marker("file-like object", score=-0.5, auroc=None))
+        assert found.citations and all(citation.answer_span is None for citation in found.citations)
+
     def test_in_a_source_that_has_moved_the_span_moves_along(self, library) -> None:
         found = ask(library, SHA, writer=marker("file-like object"), read=moved)
         span = found.citations[0].answer_span

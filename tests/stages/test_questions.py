@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,19 @@ def test_ctrl_c_says_how_far_it_came_and_hands_on_nothing_half_done(ctx: Context
     with pytest.raises(Interrupted, match="after 0 of 3"):
         answered(THREE, lambda question: {**reply(question), "interrupted": True}, ctx)
     assert len(seen) == 1
+
+
+def test_ctrl_c_while_an_answer_is_handed_on_waits_until_it_is(ctx: Context) -> None:
+    seen: list[Any] = []
+
+    def slowly(part: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        seen.append(part)
+
+    ctx.reporter.parts = slowly  # type: ignore[attr-defined]  # a Silent one has it
+    with pytest.raises(Interrupted, match="after 1 of 3"):
+        answered(THREE, reply, ctx)
+    assert seen == [reply(THREE[0])]
 
 
 def test_kept_answers_are_not_asked_again(ctx: Context) -> None:
