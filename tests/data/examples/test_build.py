@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmkit.config.sections import SplitOptions
@@ -128,6 +128,7 @@ def span(context: int, question: int) -> dict[str, object]:
     }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.integers(0, 5)), min_size=1, max_size=60), st.integers(0, 5))
 def test_no_context_is_trained_on_and_tested_with(
     tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[int, int]], seed: int
