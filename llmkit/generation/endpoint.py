@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import httpx
 
-from llmkit.errors import DataError, NotFoundError, RunError, UnavailableError, UsageError, closest
+from llmkit.errors import DataError, NotFoundError, RunError, closest
 from llmkit.generation import wire
 from llmkit.generation.prompts import Message
 from llmkit.generation.sampling import GREEDY, Generation, Sampling, TextStream, TooLongError
+from llmkit.models.server import Server, context_of, json_of, reason_of
 
 _Reply = TypeVar("_Reply")
 
-_LOCAL_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
-_LONGEST_PAUSE = 30.0
-"""Seconds; a server that asks for a longer wait is not waited for any longer."""
 ONLY_THOUGHT = "the model thought and said nothing: a larger --max-tokens gives it room to answer"
 _DONE: Mapping[str, Any] = {}
 """Stands for the `[DONE]` of a stream."""
@@ -30,14 +26,6 @@ _DONE: Mapping[str, Any] = {}
 
 class _ParameterError(Exception):
     """The server does not take a parameter of the request."""
-
-
-class _RetryError(Exception):
-    """A failure that may pass."""
-
-    def __init__(self, reason: str, pause: float | None = None) -> None:
-        super().__init__(reason)
-        self.pause = pause
 
 
 @dataclass(frozen=True)
@@ -63,18 +51,7 @@ class EndpointModel:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
-        try:
-            parts = urlsplit(self.base_url)
-            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-        except ValueError:
-            valid = False
-        if not valid:
-            raise UsageError("this is not a web address", where=self.base_url, mend="write http://HOST:PORT/v1")
-        if parts.username or parts.password:
-            raise UsageError(
-                "the endpoint's address has a user name or a password in it",
-                mend=f"put the key into the environment variable {self.api_key_env}",
-            )
+        _ = self._server  # making it is what checks the address
 
     def generate(self, prompt: str | Sequence[Message], sampling: Sampling = GREEDY) -> Generation:
         """Answer a prompt or a conversation.
@@ -95,31 +72,19 @@ class EndpointModel:
     @cached_property
     def context(self) -> int | None:
         """Tokens that the model reads, its answer included; None where the server does not say."""
-        rows = _rows(self._client, self.base_url)
-        return next((wire.context_of(row) for row in rows if row.get("id") == self.model), None)
+        rows = _rows(self._server.client, self.base_url)
+        return next((context_of(row) for row in rows if row.get("id") == self.model), None)
 
     def prompt_tokens(self, messages: Sequence[Message]) -> int:
         """At least the tokens of messages; only the server can count them."""
         return wire.estimated_tokens(messages)
 
     @cached_property
-    def _client(self) -> httpx.Client:
-        # A proxy from the environment must not get to see what is meant for this machine.
-        local = urlsplit(self.base_url).hostname in _LOCAL_HOSTS
-        key = os.environ.get(self.api_key_env, "").strip()
-        if not key.isascii():
-            raise UsageError(f"the key in {self.api_key_env} has characters no key has", mend="copy it again")
-        return httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout=httpx.Timeout(self.timeout, connect=min(5.0, self.timeout)),
-            trust_env=not local,
-        )
+    def _server(self) -> Server:
+        return Server(self.base_url, self.api_key_env, self.timeout, self.retries, waits_again=False, sleep=self.sleep)
 
     def close(self) -> None:
-        self._client.close()
-
-    def _url(self, path: str) -> str:
-        return f"{self.base_url.rstrip('/')}/{path}"
+        self._server.client.close()
 
     def _request(
         self, body: dict[str, Any], send: Callable[[dict[str, Any]], _Reply]
@@ -129,7 +94,7 @@ class EndpointModel:
         while True:
             sent = body
             try:
-                return self._attempt(lambda: send(sent)), tuple(notes)  # noqa: B023  # called before `sent` changes
+                return self._server.attempt(lambda: send(sent)), tuple(notes)  # noqa: B023  # called before `sent` changes
             except _ParameterError as refused:
                 name = str(refused)
                 body = wire.without(body, name)
@@ -137,9 +102,9 @@ class EndpointModel:
                     notes.append(f"the server takes no {name.replace('_', '-')}")
 
     def _post(self, body: dict[str, Any]) -> dict[str, Any]:
-        response = self._client.post(self._url("chat/completions"), json=body)
+        response = self._server.client.post(self._server.url("chat/completions"), json=body)
         self._check(response, body)
-        reply = _json(response)
+        reply = json_of(response)
         if not isinstance(reply, dict):
             raise self._not_the_protocol()
         return reply
@@ -161,7 +126,7 @@ class EndpointModel:
         response, notes = self._request(body, self._open)
         if response.headers.get("content-type", "").startswith("application/json"):
             # It knows no streams and has answered at once.
-            reply = _json(response)
+            reply = json_of(response)
             whole = self._whole(reply if isinstance(reply, dict) else {}, notes)
             yield whole.text
             return whole
@@ -198,8 +163,8 @@ class EndpointModel:
         return wire.generation("".join(said), reason, usage, [*notes, *([ONLY_THOUGHT] if silent else [])])
 
     def _open(self, body: dict[str, Any]) -> httpx.Response:
-        request = self._client.build_request("POST", self._url("chat/completions"), json=body)
-        response = self._client.send(request, stream=True)
+        request = self._server.client.build_request("POST", self._server.url("chat/completions"), json=body)
+        response = self._server.client.send(request, stream=True)
         try:
             if response.is_error or response.headers.get("content-type", "").startswith("application/json"):
                 response.read()
@@ -228,59 +193,17 @@ class EndpointModel:
                 raise RunError(f"the endpoint failed: {self._reason(event)}", where=self.base_url, mend="ask again")
             yield event
 
-    def _attempt(self, call: Callable[[], _Reply]) -> _Reply:
-        """Make a request, and again after a growing pause while it fails in a way that may pass."""
-        for attempt in range(self.retries + 1):
-            try:
-                return self._once(call)
-            except _RetryError as error:
-                if attempt == self.retries:
-                    times = f"{attempt + 1} attempts" if attempt else "one attempt"
-                    raise RunError(
-                        f"the endpoint did not answer in {times}; last: {error}",
-                        where=self.base_url,
-                        mend="try again later",
-                    ) from None
-                pause = error.pause if error.pause is not None else 0.5 * 2**attempt
-                self.sleep(min(pause, _LONGEST_PAUSE))
-        raise AssertionError("a loop over at least one attempt returns or raises")
-
-    def _once(self, call: Callable[[], _Reply]) -> _Reply:
-        try:
-            return call()
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            raise UnavailableError(
-                "nothing answers at this address",
-                where=self.base_url,
-                mend="start the server, or correct the address; `llmkit doctor` lists the servers on this machine",
-            ) from None
-        except httpx.ReadTimeout:
-            # Not tried again: whoever needs longer than this for an answer will need it the next time too.
-            raise RunError(
-                f"no answer within {self.timeout:g} seconds", where=self.base_url, mend="ask for fewer tokens"
-            ) from None
-        except httpx.TransportError as error:
-            raise _RetryError(type(error).__name__) from None
-
     def _check(self, response: httpx.Response, body: Mapping[str, Any]) -> None:
         status = response.status_code
         if response.is_success:
             return
-        reply = _json(response)
+        reply = json_of(response)
         reason = self._reason(reply)
         if status < 500 or wire.too_long(reply):
             self._check_length(reply, reason, body)
-        if status == 429 or status >= 500:
-            raise _RetryError(f"HTTP {status}{f': {reason}' if reason else ''}", wire.retry_after(response))
+        self._server.require(response, reason)
         if status in (400, 422) and (name := wire.refused_parameter(reply, body)):
             raise _ParameterError(name)
-        if status in (401, 403):
-            known = "is refused" if os.environ.get(self.api_key_env) else "is needed"
-            raise UnavailableError(
-                f"a key {known} (HTTP {status})",
-                where=self.base_url,
-                mend=f"put the right key into the environment variable {self.api_key_env}",
-            )
         if status == 404:
             self._explain_not_found()
         raise DataError(
@@ -303,13 +226,11 @@ class EndpointModel:
         raise error
 
     def _reason(self, reply: Any) -> str:
-        """What the server says is wrong. Some repeat the key that they refuse."""
-        key = os.environ.get(self.api_key_env, "").strip()
-        said = wire.reason(reply)
-        return said.replace(key, "***") if key else said
+        """What the server says is wrong."""
+        return self._server.hidden(reason_of(reply))
 
     def _explain_not_found(self) -> None:
-        known = _models(self._client, self.base_url)
+        known = _models(self._server.client, self.base_url)
         if not known:
             raise NotFoundError(
                 "there is no chat endpoint at this address",
@@ -347,13 +268,6 @@ def _rows(client: httpx.Client, base_url: str) -> list[dict[str, Any]]:
         response = client.get(f"{base_url.rstrip('/')}/models")
     except (httpx.HTTPError, httpx.InvalidURL):
         return []
-    found = _json(response) if response.is_success else None
+    found = json_of(response) if response.is_success else None
     rows = found.get("data") if isinstance(found, dict) else None
     return [row for row in rows or () if isinstance(row, dict)]
-
-
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        return None

@@ -17,6 +17,7 @@ import httpx
 
 from llmkit.generation.prompts import Message
 from llmkit.generation.sampling import FinishReason, Generation, Sampling
+from llmkit.models.server import reason_of
 
 FINISH: Mapping[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "filtered"}
 INSTEAD: Mapping[str, str] = {
@@ -27,8 +28,6 @@ INSTEAD: Mapping[str, str] = {
     "temperature": "",
 }
 """Parameters that some servers do not take, and what to send in place of each; nothing where it is left out."""
-CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx")
-"""Where lists of models say how much each reads: vLLM, OpenRouter and Together, Groq, Mistral, llama.cpp."""
 
 _TOO_LONG = re.compile(
     r"(?:maximum|exceed\w*|available).{0,40}context|context.{0,20}(?:length|window|size).{0,40}exceed"
@@ -132,7 +131,7 @@ def refused_parameter(reply: Any, sent: Mapping[str, Any]) -> str | None:
     """The parameter that a refusal names and that the request can do without."""
     error = reply.get("error") if isinstance(reply, dict) else None
     named = error.get("param") if isinstance(error, dict) else None
-    said = f"{named or ''} {reason(reply)} {reply.get('detail') if isinstance(reply, dict) else ''}"
+    said = f"{named or ''} {reason_of(reply)} {reply.get('detail') if isinstance(reply, dict) else ''}"
     return next((name for name in INSTEAD if name in sent and re.search(rf"\b{name}\b", said)), None)
 
 
@@ -142,20 +141,6 @@ def without(sent: Mapping[str, Any], name: str) -> dict[str, Any]:
     return kept | {INSTEAD[name]: sent[name]} if INSTEAD[name] else kept
 
 
-def context_of(row: Mapping[str, Any]) -> int | None:
-    """Tokens that a model reads, as its row in a list of models says; None where it does not."""
-    meta = row.get("meta")
-    places = [row, meta if isinstance(meta, Mapping) else {}]
-    return next((found for place in places for key in CONTEXT_KEYS if (found := _count(place.get(key)))), None)
-
-
-def reason(reply: Any) -> str:
-    """What a server says is wrong, in the two shapes that are common; cut to a line."""
-    error = reply.get("error", reply.get("message", reply.get("detail"))) if isinstance(reply, dict) else None
-    text = error.get("message", "") if isinstance(error, dict) else error or ""
-    return " ".join(str(text).split())[:300]
-
-
 def lines(response: httpx.Response) -> Iterator[bytes]:
     """Lines as the protocol has them. httpx also splits at U+2028 and the like, which models do write."""
     rest = b""
@@ -163,14 +148,6 @@ def lines(response: httpx.Response) -> Iterator[bytes]:
         *whole, rest = (rest + block).split(b"\n")
         yield from whole
     yield rest
-
-
-def retry_after(response: httpx.Response) -> float | None:
-    """Seconds that the server asks to wait."""
-    try:
-        return max(0.0, float(response.headers["retry-after"]))
-    except (KeyError, ValueError):
-        return None
 
 
 def estimated_tokens(messages: Sequence[Message]) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import httpx
@@ -19,8 +19,14 @@ _LONGEST_PAUSE = 30.0
 """Seconds; a server that asks for a longer wait is not waited for any longer."""
 
 
-class _RetryError(Exception):
-    """A failure that may pass."""
+CONTEXT_KEYS = ("max_model_len", "context_length", "context_window", "max_context_length", "n_ctx", "n_ctx_train")
+"""Where lists of models say how much each reads: vLLM, OpenRouter and Together, Groq, Mistral, llama.cpp."""
+
+T = TypeVar("T")
+
+
+class PassingError(Exception):
+    """A failure that may pass; `pause` is how long the server asks to wait."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason)
@@ -40,11 +46,8 @@ class Reply:
 
     @property
     def reason(self) -> str:
-        """What it says is wrong, in the two shapes that are common; cut to a line."""
-        said = self.content
-        error = said.get("error", said.get("message", said.get("detail"))) if isinstance(said, Mapping) else None
-        text = error.get("message", "") if isinstance(error, Mapping) else error or ""
-        return " ".join(str(text).split())[:300]
+        """What it says is wrong; see `reason_of`."""
+        return reason_of(self.content)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,8 @@ class Server:
         base_url: up to and including the version, such as `http://127.0.0.1:11434/v1`.
         api_key_env: the environment variable that holds the key. The key itself is neither stored nor shown.
         timeout: seconds to wait for the next byte; a connection is given five at most.
-        retries: further attempts where the server is busy (429) or fails (5xx, a broken connection, no answer in time).
+        retries: further attempts where the server is busy (429) or fails (5xx, a broken connection).
+        waits_again: whether an answer that does not come in time is asked for again.
         sleep: how to pause between attempts.
     """
 
@@ -63,11 +67,26 @@ class Server:
     api_key_env: str = "OPENAI_API_KEY"
     timeout: float = 120.0
     retries: int = 4
+    waits_again: bool = True
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        try:
+            parts = urlsplit(self.base_url)
+            valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise UsageError("this is not a web address", where=self.base_url, mend="write http://HOST:PORT/v1")
+        if parts.username or parts.password:
+            raise UsageError(
+                "the endpoint's address has a user name or a password in it",
+                mend=f"put the key into the environment variable {self.api_key_env}",
+            )
 
     def get(self, path: str) -> Reply:
         """As `post`, without a body."""
-        return self._attempt(lambda: self._client.get(self._url(path)))
+        return self.attempt(lambda: self._checked(self.client.get(self.url(path))))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Reply:
         """What the server says to a request, also where it refuses it; tried again while it fails in a passing way.
@@ -76,36 +95,35 @@ class Server:
             UnavailableError: nothing answers at that address, or it refuses the key.
             RunError: it kept failing.
         """
-        return self._attempt(lambda: self._client.post(self._url(path), json=dict(body)))
-
-    def close(self) -> None:
-        self._client.close()
+        return self.attempt(lambda: self._checked(self.client.post(self.url(path), json=dict(body))))
 
     @cached_property
-    def _client(self) -> httpx.Client:
+    def client(self) -> httpx.Client:
+        """What sends the requests, with the key."""
         # A proxy from the environment must not get to see what is meant for this machine.
         local = urlsplit(self.base_url).hostname in _LOCAL_HOSTS
-        key = self._key
-        if not key.isascii():
+        if not self._key.isascii():
             raise UsageError(f"the key in {self.api_key_env} has characters no key has", mend="copy it again")
         return httpx.Client(
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             timeout=httpx.Timeout(self.timeout, connect=min(5.0, self.timeout)),
             trust_env=not local,
         )
 
-    @property
-    def _key(self) -> str:
-        return os.environ.get(self.api_key_env, "").strip()
-
-    def _url(self, path: str) -> str:
+    def url(self, path: str) -> str:
         return f"{self.base_url.rstrip('/')}/{path}"
 
-    def _attempt(self, call: Callable[[], httpx.Response]) -> Reply:
+    def attempt(self, call: Callable[[], T]) -> T:
+        """Make a request, and again after a growing pause while it raises PassingError, or httpx's of its own.
+
+        Raises:
+            UnavailableError: nothing answers at the address.
+            RunError: it kept failing.
+        """
         for attempt in range(self.retries + 1):
             try:
                 return self._once(call)
-            except _RetryError as error:
+            except PassingError as error:
                 if attempt == self.retries:
                     times = f"{attempt + 1} attempts" if attempt else "one attempt"
                     raise RunError(
@@ -117,9 +135,33 @@ class Server:
                 self.sleep(min(pause, _LONGEST_PAUSE))
         raise AssertionError("a loop over at least one attempt returns or raises")
 
-    def _once(self, call: Callable[[], httpx.Response]) -> Reply:
+    def require(self, response: httpx.Response, said: str) -> None:
+        """Raise where a status says that the server is busy or fails, or that the key is wrong.
+
+        Args:
+            said: what the reply says is wrong.
+        """
+        status = response.status_code
+        if status == 429 or status >= 500:
+            raise PassingError(f"HTTP {status}{f': {said}' if said else ''}", _retry_after(response))
+        if status in (401, 403):
+            raise UnavailableError(
+                f"a key {'is refused' if self._key else 'is needed'} (HTTP {status})",
+                where=self.base_url,
+                mend=f"put the right key into the environment variable {self.api_key_env}",
+            )
+
+    def hidden(self, said: str) -> str:
+        """Without the key, which some servers repeat as they refuse it."""
+        return said.replace(self._key, "***") if self._key else said
+
+    @property
+    def _key(self) -> str:
+        return os.environ.get(self.api_key_env, "").strip()
+
+    def _once(self, call: Callable[[], T]) -> T:
         try:
-            response = call()
+            return call()
         except (httpx.ConnectError, httpx.ConnectTimeout):
             raise UnavailableError(
                 "nothing answers at this address",
@@ -127,32 +169,44 @@ class Server:
                 mend="start the server, or correct the address; `llmkit doctor` lists the servers on this machine",
             ) from None
         except httpx.TransportError as error:
-            raise _RetryError(type(error).__name__) from None
-        reply = Reply(response.status_code, _json(response))
-        if reply.status == 429 or reply.status >= 500:
-            said = self._hidden(reply.reason)
-            raise _RetryError(f"HTTP {reply.status}{f': {said}' if said else ''}", _retry_after(response))
-        if reply.status in (401, 403):
-            raise UnavailableError(
-                f"a key {'is refused' if self._key else 'is needed'} (HTTP {reply.status})",
-                where=self.base_url,
-                mend=f"put the right key into the environment variable {self.api_key_env}",
-            )
+            if isinstance(error, httpx.ReadTimeout) and not self.waits_again:
+                # Whoever needs longer than this for an answer will need it the next time too.
+                raise RunError(
+                    f"no answer within {self.timeout:g} seconds", where=self.base_url, mend="ask for fewer tokens"
+                ) from None
+            raise PassingError(type(error).__name__) from None
+
+    def _checked(self, response: httpx.Response) -> Reply:
+        reply = Reply(response.status_code, json_of(response))
+        self.require(response, self.hidden(reply.reason))
         return reply
 
-    def _hidden(self, said: str) -> str:
-        """Some servers repeat the key that they refuse."""
-        return said.replace(self._key, "***") if self._key else said
 
-
-def _json(response: httpx.Response) -> Any:
+def json_of(response: httpx.Response) -> Any:
+    """A reply's JSON; None where it is none."""
     try:
         return response.json()
     except ValueError:
         return None
 
 
+def reason_of(reply: Any) -> str:
+    """What a server says is wrong, in the two shapes that are common; cut to a line."""
+    error = reply.get("error", reply.get("message", reply.get("detail"))) if isinstance(reply, dict) else None
+    text = error.get("message", "") if isinstance(error, dict) else error or ""
+    return " ".join(str(text).split())[:300]
+
+
+def context_of(row: Mapping[str, Any]) -> int | None:
+    """Tokens that a model reads, as its row in a list of models says; None where it does not."""
+    meta = row.get("meta")
+    places = [row, meta if isinstance(meta, Mapping) else {}]
+    found = (place.get(key) for place in places for key in CONTEXT_KEYS)
+    return next((int(value) for value in found if isinstance(value, int | float) and value > 0), None)
+
+
 def _retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the server asks to wait."""
     try:
         return max(0.0, float(response.headers["retry-after"]))
     except (KeyError, ValueError):

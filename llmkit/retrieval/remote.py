@@ -13,7 +13,7 @@ import numpy as np
 
 from llmkit.errors import DataError, LlmkitError, NotFoundError, RunError, UnavailableError
 from llmkit.models.sentence_files import Role
-from llmkit.models.server import Reply, Server
+from llmkit.models.server import Reply, Server, context_of
 from llmkit.retrieval.bert import normalised
 from llmkit.retrieval.embed import Vectors
 
@@ -23,8 +23,6 @@ AT_ONCE = 4
 """Requests under way together: a server that is far away is waited for by several."""
 CONTEXT = 512
 """Tokens that a model reads whose server does not say it: BERT's, and the least that is common."""
-CONTEXT_KEYS = ("max_model_len", "context_length", "max_context_length", "n_ctx", "n_ctx_train")
-"""Where lists of models say it: vLLM, OpenRouter and Together, Mistral, llama.cpp (under `meta`)."""
 PROBES = (
     "The library opens at nine, and everyone who lives in the town may borrow books for three weeks.",
     "図書館は九時に開館し、町に住んでいる人は誰でも三週間まで本を借りることができます。",
@@ -68,9 +66,7 @@ class RemoteEmbedder:
             content = None
         rows = content.get("data") if isinstance(content, Mapping) else None
         row = next((row for row in rows or () if isinstance(row, Mapping) and row.get("id") == self._model), {})
-        meta = row.get("meta")
-        places = [row, meta if isinstance(meta, Mapping) else {}]
-        found = next((int(place[key]) for place in places for key in CONTEXT_KEYS if place.get(key)), CONTEXT)
+        found = context_of(row) or CONTEXT
         return max(16, found - 2)  # most put a mark before and one behind
 
     def encode(self, texts: Sequence[str], *, role: Role = "document") -> Vectors:
