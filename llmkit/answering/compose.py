@@ -59,11 +59,11 @@ def answer(
 
 
 def nearest(retrieval: Retrieval, most: int = 3) -> tuple[Nearest, ...]:
-    """The passages that come nearest to a question, each source once, with their first lines."""
+    """The passages that come nearest to a question, each source and each text once, with their first lines."""
     found: dict[str, Nearest] = {}
     for each in retrieval.considered:
         chunk = each.hit.chunk
-        if each.score > 0 and chunk.source not in found:
+        if each.fate not in ("no_match", "copy") and chunk.source not in found:
             line = next((line.strip() for line in chunk.text.splitlines() if any(map(str.isalnum, line))), "")
             text = line if len(line) <= FIRST_LINE else line[: FIRST_LINE - 1] + "…"
             found[chunk.source] = Nearest(chunk.source, chunk.line, chunk.page, text, chunk.record)
