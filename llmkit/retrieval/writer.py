@@ -7,7 +7,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +118,8 @@ def open_writer(
         try:
             yield Writer(folder, db, embedder, settings, rebuild=rebuild)
         finally:
+            with suppress(sqlite3.Error):  # without it the log stays as long as the index until the next run
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             db.close()
 
 

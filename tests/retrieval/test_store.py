@@ -67,6 +67,14 @@ def test_a_second_run_takes_in_only_what_changed(tmp_path: Path, hashed: Hashed)
     assert not build(tmp_path, SECOND, hashed)
 
 
+def test_a_finished_run_leaves_no_log_though_somebody_reads(tmp_path: Path, hashed: Hashed) -> None:
+    build(tmp_path, FIRST, hashed)
+    view = View(tmp_path)
+    build(tmp_path, SECOND, hashed)
+    assert (tmp_path / f"{FILE}-wal").stat().st_size == 0
+    assert len(view.lexical(["yellow"], 5)) == 1
+
+
 def test_a_version_never_changes_and_the_newest_is_what_a_fresh_build_would_be(tmp_path: Path, hashed: Hashed) -> None:
     build(tmp_path / "grown", FIRST, hashed)
     before = content(tmp_path / "grown", 1)
