@@ -83,4 +83,4 @@ def test_a_card_names_the_pipeline_and_its_snippet_loads_the_model(cli, task, fa
     assert type(inner).__name__.endswith(named)
     assert isinstance(names["tokenizer"], transformers.PreTrainedTokenizerBase)
     if task in ("classify", "regress", "tag"):
-        assert inner.config.num_labels == {"classify": 3, "regress": 1, "tag": 3}[task]
+        assert inner.config.num_labels == {"classify": 3, "regress": 1, "tag": 2}[task]  # of tags: O and B-PER
