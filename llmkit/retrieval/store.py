@@ -111,6 +111,12 @@ class View:
         self._db.close()
 
     @cached_property
+    def store(self) -> str:
+        """The id of the store, which no other has."""
+        with guarded(self.folder):
+            return str(self._db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()[0])
+
+    @cached_property
     def counts(self) -> tuple[int, int]:
         """Documents and chunks."""
         with guarded(self.folder):

@@ -152,6 +152,7 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     out = ctx.work / "index"
     opening = {
         "version": version,
+        "store": view.store,
         "server": cfg.store,
         "digest": encoder.digest if encoder else digest_of(NONE),
         "encoder": encoder.lasting if encoder else None,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import NotFoundError
+from llmkit.errors import DataError, NotFoundError
 
 if TYPE_CHECKING:
     from llmkit.answering.abstain import Calibration
@@ -61,6 +61,12 @@ def opened(artifact: Artifact, registry: Registry, *, where: str | None = None) 
     with ExitStack() as stack:
         view = View(folder, info["version"])
         stack.callback(view.close)
+        if info.get("store", view.store) != view.store:
+            raise DataError(
+                f"{artifact.ref} belongs to a store that is gone; the one here was made after it",
+                where=str(folder),
+                mend=f"ask a newer version of {artifact.name}, and remove this one: llmkit registry rm {artifact.ref}",
+            )
         searcher = Searcher(
             view,
             embedder,

@@ -68,22 +68,20 @@ def prune_store(registry: Registry, name: str, *, dry_run: bool = False) -> Prun
         return Pruned(later=f"a version of {name} is damaged and does not say which rows are its own")
     if not all(isinstance(_info(artifact).get("version"), int) for artifact in versions):
         return Pruned(later=f"a version of {name} is damaged and does not say which rows are its own")
-    before = tree_size(folder)
     try:
         with _writing(registry, name) as db:
             if not versions:
                 return _all_of_it(registry, folder, dry_run=dry_run)
-            return _pruned(db, folder, versions, before, dry_run=dry_run)
+            return _pruned(db, folder, versions, dry_run=dry_run)
     except BusyError as error:
         return Pruned(later=f"{error.message}; `llmkit registry gc` takes its rows later")
 
 
-def _pruned(
-    db: sqlite3.Connection, folder: Path, versions: Sequence[Artifact], before: int, *, dry_run: bool
-) -> Pruned:
+def _pruned(db: sqlite3.Connection, folder: Path, versions: Sequence[Artifact], *, dry_run: bool) -> Pruned:
     from llmkit.retrieval.pruning import dead_documents, prune, shrink
     from llmkit.retrieval.store import versions as finished
 
+    before = tree_size(folder)
     there = {info.version for info in finished(db)}
     keep = {int(_info(artifact).get("version", 0)) for artifact in versions} | {max(there, default=0)}
     gone = there - keep

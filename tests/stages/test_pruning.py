@@ -172,3 +172,20 @@ def test_of_an_index_with_a_damaged_version_nothing_is_pruned(tmp_path: Path, ho
     assert rows(home)["documents"] == 180
     assert "damaged" in prune_store(Registry(home), "kb").later
     assert (home / "stores/kb" / FILE).is_file()
+
+
+def test_a_version_whose_store_was_made_anew_is_refused_and_the_new_one_answers(
+    tmp_path: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path / "docs", 1, count=3)
+    index("--embedder", "none")
+    (home / "stores/kb").rename(tmp_path / "away")
+    assert main(["ask", "where does stays1 stand?", "--index", "kb"]) == 3
+    write(tmp_path / "docs", 2, count=3)
+    index("--embedder", "none")
+    capsys.readouterr()
+    assert main(["ask", "where does stays1 run2 stand?", "--index", "kb@1"]) == 4
+    assert "store that is gone" in capsys.readouterr().err
+    assert main(["ask", "where does stays1 run2 stand?", "--index", "kb"]) == 0
+    assert main(["index", "repair", "kb"]) == 4
+    assert "rows of" in capsys.readouterr().err
