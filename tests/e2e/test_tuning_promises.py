@@ -64,15 +64,13 @@ def test_a_run_that_gets_worse_ends_early_keeps_its_best_and_says_that_it_overfi
     rows = [{"prompt": f"say {n}", "completion": f"{(n * 7919) % 40} {(n * 104729) % 40}"} for n in range(30)]
     data = cli.folder / "noise.jsonl"
     data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    made = cli.ok(*tune(base, data, "--lr", 0.03, "--epochs", 40, "--eval-every", 5, "--patience", 3))
+    made = cli.ok(*tune(base, data, "--lr", 0.003, "--epochs", 40, "--eval-every", 5, "--patience", 3))
     losses = {evaluation["step"]: evaluation["loss"] for evaluation in made["evaluations"]}
     assert made["best_step"] == min(losses, key=lambda step: losses[step]) < max(losses)
     assert made["published_step"] == made["best_step"]
     assert max(losses) < 160, "it ended before its last step"
-    again = cli("registry", "show", "tuned")
-    assert again.code == 0
     page = (Path(made["artifact"]["path"]) / "report.html").read_text(encoding="utf-8")
-    assert "overfit" in page or "memor" in page or "rises" in page
+    assert "held-out loss up from" in page and "it overfits" in page
 
 
 def test_base_and_adapter_are_compared_with_an_interval_in_the_result_and_on_the_card(cli: Any, base: Path) -> None:
@@ -82,7 +80,7 @@ def test_base_and_adapter_are_compared_with_an_interval_in_the_result_and_on_the
     assert low <= score["difference"] <= high < 0
     assert score["difference"] == pytest.approx(score["after"] - score["before"])
     card = (Path(made["artifact"]["path"]) / "README.md").read_text(encoding="utf-8")
-    assert f"{low:+.3f}" in card and f"{high:+.3f}" in card
+    assert f"({low:+.4g} to {high:+.4g})" in card
     assert made["check"]["changed"] > made["check"]["tolerance"] >= made["check"]["merged"]
     assert made["check"]["reloaded"] == 0
     facts = json.loads((Path(made["artifact"]["path"]) / "task.json").read_text())
