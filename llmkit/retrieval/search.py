@@ -99,6 +99,10 @@ class Searcher:
         return self.view.source_count(self.where)
 
     @cached_property
+    def _first_sources(self) -> list[tuple[str, int]]:
+        return self.view.sources(2 * DISTINCT_SOURCES, self.where)
+
+    @cached_property
     def _matrix(self) -> tuple[Rows, Halves]:
         return self.view.halves(self.where)
 
@@ -183,7 +187,7 @@ class Searcher:
         seen = {hit.chunk.source for hit in hits}
         if len(seen) >= DISTINCT_SOURCES:
             return hits
-        missing = [row for source, row in self.view.sources(2 * DISTINCT_SOURCES, self.where) if source not in seen]
+        missing = [row for source, row in self._first_sources if source not in seen]
         chunks = self.view.chunks(missing[: DISTINCT_SOURCES - len(seen)])
         return hits + [Hit(chunk, 0.0, 0.0, None) for chunk in chunks.values()]
 
