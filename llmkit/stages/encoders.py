@@ -118,9 +118,12 @@ def _in_folder(ref: str | None, registry: Registry) -> Encoder:
 
 
 def _on_hub(ref: HubRef, registry: Registry) -> Encoder:
-    from llmkit.registry.catalog import pinned
+    from llmkit.registry.catalog import CATALOG, PinnedRef, pinned
     from llmkit.retrieval.embed import find_encoder
 
+    if isinstance(ref, PinnedRef) and ref.entry.use != "embed":
+        names = ", ".join(name for name, entry in CATALOG.items() if entry.use == "embed")
+        raise UsageError(f"{ref.repo} is no encoder of sentences", mend=f"published encoders: {names}")
     folder = find_encoder(ref, cache=_memory(registry))
     # A snapshot is named by its commit. Asked for by that, it is found again without asking the Hub.
     commit = folder.path.name if folder.path.parent.name == "snapshots" else ref.revision

@@ -107,5 +107,7 @@ def test_what_is_not_there_is_said(registry: Registry, monkeypatch: pytest.Monke
     with pytest.raises(NotFoundError) as caught:
         encoders.find("nobody", registry)
     assert "multilingual-e5-small" in str(caught.value.mend)
+    with pytest.raises(UsageError, match="is no encoder of sentences"):
+        encoders.find("qwen2.5-0.5b-instruct", registry)
     with pytest.raises(UsageError, match="would be sent there"):
         encoders.reopened("openai:https://models.example.org/v1#m", "0" * 64, "kb@1", registry)
