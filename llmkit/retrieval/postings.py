@@ -1,10 +1,10 @@
 """BM25 at scale: where each term stands, as arrays, beside FTS5 and made from it.
 
 FTS5 looks up the length of every row that any word of a question matches, at some 2 microseconds each: a question of
-ten words in an index of 120,000 chunks takes 26 ms. Here a term is one blob of (chunk, count), and scoring it is a few
-operations of NumPy: 1.6 ms in the same run, also in a fresh process. FTS5 remains what counts: `rebuild` makes all of
-this from it, the scores are its own (Robertson and Zaragoza 2009, k1 1.2, b 0.75), and it answers where a version is
-not published yet.
+ten words in an index of 122,000 chunks takes 15 CPU ms in the median, and 59 at the 95th percentile. Here a term is one
+blob of (chunk, count), and scoring it is a few operations of NumPy: 1.4 and 2.2 ms in the same run, also in a fresh
+process. FTS5 remains what counts: `rebuild` makes all of this from it, the scores are its own (Robertson and Zaragoza
+2009, k1 1.2, b 0.75), and it answers where a version is not published yet.
 
 A segment holds the chunks of one published version that were not in the ones before; segments are never changed, only
 joined under a new number, in the transaction that publishes.

@@ -75,8 +75,11 @@ class Searcher:
             raise UsageError("this index has no vectors", mend="use --search lexical, or build it with an embedder")
         rows: list[int] = []
         scores: dict[int, _Scores] = {}
+        vector = None
+        if mode != "lexical" and self.embedder is not None:
+            vector = self.embedder.encode([question], role="query")[0]
         for wanted in (CANDIDATES, 8 * CANDIDATES, 64 * CANDIDATES):
-            scores = self._scores(question, mode, max(wanted, most))
+            scores = self._scores(question, vector, mode, max(wanted, most))
             order = sorted(scores, key=lambda row: (-scores[row].score, row))
             rows, sources = self._spread(order, most)
             enough = len(rows) >= most and sources >= min(DISTINCT_SOURCES, self._source_count)
@@ -110,12 +113,9 @@ class Searcher:
     def _near(self) -> Nearest | None:
         return self.near()
 
-    def _scores(self, question: str, mode: Mode, wanted: int) -> dict[int, _Scores]:
+    def _scores(self, question: str, vector: Vectors | None, mode: Mode, wanted: int) -> dict[int, _Scores]:
         bm25 = self.view.lexical(question_words(question), wanted, self.shown) if mode != "dense" else {}
-        cosines: dict[int, float] = {}
-        if mode != "lexical" and self.embedder is not None:
-            vector = self.embedder.encode([question], role="query")[0]
-            cosines = self._cosines(vector, wanted, list(bm25))
+        cosines = self._cosines(vector, wanted, list(bm25)) if vector is not None else {}
         if not cosines:
             return {row: _Scores(score, score, None, score) for row, score in bm25.items()}
         weight = self.fusion.bm25_weight(question) if mode == "hybrid" else 0.0
@@ -195,8 +195,8 @@ class Searcher:
 def similarities(halves: Halves, question: Vectors) -> Vectors:
     """Dot products [n] of stored vectors [n, d] with a question [d], to some 1e-4: half precision throughout.
 
-    A question against 100,000 vectors is bound by memory. In half precision, without widening them first, it takes a
-    fifth of the time of NumPy's float32 product and half of its memory.
+    Nothing is widened first: a fresh process spares the conversion, every process two thirds of the memory, and a
+    question takes no longer (122,000 chunks: 4.6 CPU ms against 5.9 of NumPy's float32 product).
     """
     import simsimd
 
