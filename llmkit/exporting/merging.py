@@ -22,12 +22,10 @@ from torch import Tensor
 
 from llmkit.errors import DataError, RunError, UsageError
 from llmkit.exporting.opening import Opened, open_model, probe_of, save_whole
-from llmkit.models.adapters import outputs_of
+from llmkit.models.adapters import outputs_of, tolerance_of
 from llmkit.models.load import has_tokenizer, load_tokenizer, read_config
 from llmkit.models.tokens import WEIGHTS
 
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""Largest difference of outputs, as a share of the largest: rounding over a few dozen layers in the saved precision."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -37,7 +35,7 @@ class MergeCheck:
 
     Attributes:
         changed: the merged model, read again from disk, against the base.
-        exact: the merged weights in float32 against what they must equal, at most 1e-4 of the largest output.
+        exact: the merged weights in float32 against what they must equal, within rounding (`tolerance_of`).
         merged: the model read again from disk against the same; differs from `exact` by the rounding of `dtype`.
         oracle: what it must equal, in words.
         tolerance: the limit for `merged`.
@@ -77,9 +75,8 @@ def merge(
     check_compatible(adapters)
     alone = len(adapters) == 1 and adapters[0].weight == 1.0
     opened, made = _alone(base, adapters[0]) if alone else _combined(base, adapters)
-    exact = _distance(outputs_of(opened.model, made.inputs), made.outputs)
-    scale = float(made.outputs.abs().max())
-    _require(exact <= scale * TOLERANCE[torch.float32], f"the merged model is not {made.oracle}", exact, scale)
+    exact = made.distance_of(opened, f"the merged model is not {made.oracle}")
+    scale, changed = made.largest, _distance(made.outputs, made.plain)
     saved_as = _dtype(base, dtype)
     _stop_at(opened.model, stops)
     opened.model.to(saved_as)
@@ -89,7 +86,7 @@ def merge(
     gc.collect()
     reread = outputs_of(open_model(out).model, made.inputs)
     name = str(saved_as).removeprefix("torch.")
-    tolerance = scale * TOLERANCE[saved_as]
+    tolerance = tolerance_of(saved_as, scale, changed)
     check = MergeCheck(
         _distance(reread, made.plain), exact, _distance(reread, made.outputs), made.oracle, tolerance, name
     )
@@ -121,7 +118,7 @@ def export_merged(folder: Path, adapter: Weighted | None, out: Path, *, dtype: s
     opened.model.to(saved_as)
     save_whole(opened, out, holder=folder)
     found, scale = _distance(outputs_of(open_model(out).model, inputs), before), float(before.abs().max())
-    name, tolerance = str(saved_as).removeprefix("torch."), scale * TOLERANCE[saved_as]
+    name, tolerance = str(saved_as).removeprefix("torch."), tolerance_of(saved_as, scale)
     _require(found <= tolerance, f"what was saved as {name} is another model", found, scale)
     return MergeCheck(0.0, 0.0, found, "the model it was made from", tolerance, name)
 
@@ -135,11 +132,7 @@ def open_merged(folder: Path, adapter: Path | None, name: str = "the adapter") -
     if adapter is None:
         return open_model(folder)
     opened, expected = _alone(folder, Weighted(adapter, name))
-    found, scale = (
-        _distance(outputs_of(opened.model, expected.inputs), expected.outputs),
-        float(expected.outputs.abs().max()),
-    )
-    _require(found <= scale * TOLERANCE[torch.float32], f"{name}, merged, is not what it was", found, scale)
+    expected.distance_of(opened, f"{name}, merged, is not what it was")
     return opened
 
 
@@ -186,6 +179,18 @@ class _Expected:
     outputs: Tensor
     oracle: str
 
+    @property
+    def largest(self) -> float:
+        """The largest output: what differences are shares of."""
+        return float(self.outputs.abs().max())
+
+    def distance_of(self, merged: Opened, otherwise: str) -> float:
+        """How far the merged weights, in float32, are from this. Raises RunError `otherwise` if it is not rounding."""
+        found = _distance(outputs_of(merged.model, self.inputs), self.outputs)
+        limit = tolerance_of(torch.float32, self.largest, _distance(self.outputs, self.plain))
+        _require(found <= limit, otherwise, found, self.largest)
+        return found
+
 
 def _alone(base: Path, adapter: Weighted) -> tuple[Opened, _Expected]:
     opened = open_model(base, adapter.folder)
@@ -203,11 +208,7 @@ def _combined(base: Path, adapters: Sequence[Weighted]) -> tuple[Opened, _Expect
     total: dict[str, Tensor] = {}
     for adapter in adapters:
         opened, alone = _alone(base, adapter)
-        found, scale = (
-            _distance(outputs_of(opened.model, alone.inputs), alone.outputs),
-            float(alone.outputs.abs().max()),
-        )
-        _require(found <= scale * TOLERANCE[torch.float32], f"{adapter.name}, merged, is not what it was", found, scale)
+        alone.distance_of(opened, f"{adapter.name}, merged, is not what it was")
         for name, value in opened.model.state_dict().items():
             if value.is_floating_point() and not torch.equal(value, start[name]):
                 delta = (value - start[name]).mul_(adapter.weight)

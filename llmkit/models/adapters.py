@@ -25,8 +25,11 @@ _TASKS: dict[Objective, TaskType | None] = {
     "masked": None,
     "seq2seq": TaskType.SEQ_2_SEQ_LM,
 }
-_TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
-"""Largest allowed merging error, as a share of the largest logit: rounding over a few dozen layers."""
+_ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 5e-2, torch.float16: 1e-2}
+"""What rounding does to outputs over a few dozen layers, as a share of the largest."""
+_STRONG = 1e-3
+"""What it does besides to a strong adapter, as a share of the change that it makes. One that was merged wrongly (its
+scale or sign, a layer left out) is off by about the whole of its change."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,17 @@ class AdapterCheck:
     reloaded: float
     merged: float | None
     tolerance: float
+
+
+def tolerance_of(dtype: torch.dtype, largest: float, changed: float = 0.0) -> float:
+    """Largest difference of two models' outputs that rounding explains.
+
+    Args:
+        dtype: of their weights.
+        largest: the largest output.
+        changed: how far an adapter moves the outputs, where one of the two has it merged into its weights.
+    """
+    return largest * _ROUNDING.get(dtype, _ROUNDING[torch.float16]) + _STRONG * changed
 
 
 @dataclass(frozen=True)
@@ -170,11 +184,12 @@ def check_adapter(base: PreTrainedModel, folder: Path, inputs: Mapping[str, Tens
     # Weights of four bits are rounded again when an adapter is merged into them: that is no adapter's fault.
     merged = None if four_bit_layers(base) else outputs_of(adapted_model.merge_and_unload(), inputs)
     scale = float(adapted.abs().max())
+    changed = _distance(adapted, plain)
     check = AdapterCheck(
-        changed=_distance(adapted, plain),
+        changed=changed,
         reloaded=_distance(adapted, trained.to(adapted.device)),
         merged=None if merged is None else _distance(merged, adapted),
-        tolerance=scale * _TOLERANCE.get(base.dtype, 1e-2),
+        tolerance=tolerance_of(base.dtype, scale, changed),
     )
     failure = ""
     # The smallest change that is not rounding; negated so that NaN fails too.

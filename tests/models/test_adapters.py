@@ -8,7 +8,7 @@ from support.logits import inputs_of, logits_of
 
 from llmkit.config.sections import LoraOptions
 from llmkit.errors import DataError, NotFoundError, RunError
-from llmkit.models.adapters import attach, check_adapter, save_adapter
+from llmkit.models.adapters import attach, check_adapter, save_adapter, tolerance_of
 from llmkit.models.load import load_model
 
 IDS = torch.arange(8)[None] + 107
@@ -128,3 +128,10 @@ def test_a_damaged_or_missing_adapter_is_named(adapter):
 def test_targets_that_do_not_exist_are_said(small_model):
     with pytest.raises(DataError, match="targets do not fit"):
         attach(small_model("gpt2"), "causal", LoraOptions(targets=("no_such_layer",)), seed=0)
+
+
+def test_what_rounding_explains_grows_with_what_the_adapter_changes_and_stays_far_below_it():
+    weak, strong = tolerance_of(torch.float32, 5.0, 0.01), tolerance_of(torch.float32, 5.0, 3.0)
+    assert tolerance_of(torch.float32, 5.0) < weak < strong
+    # A scale that is wrong by a hundredth is found out.
+    assert strong < 0.01 * 3.0
