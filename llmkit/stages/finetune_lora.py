@@ -143,6 +143,7 @@ def run(cfg: FinetuneConfig, found: Inputs, ctx: Context) -> Outcome:
 def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
     """The training itself, in each process; the main one saves and proves. Called by `run_job`."""
     from llmkit.data.dataset import Dataset
+    from llmkit.models.uses import use_of
     from llmkit.stages.tuning.proof import prove, save
     from llmkit.stages.tuning.scoring import compared
     from llmkit.stages.tuning.table import open_task
@@ -195,6 +196,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         ],
         "ending": ending,
         "memory": memory,
+        "loss_unit": use_of(task.facts, task.loaded.objective).loss,
         "check": vars(check) if check else None,
         "metrics": summary.metrics(published)
         | {name: score["after"] for name, score in scores.items()}

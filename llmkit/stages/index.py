@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 NONE = "none"
 MORE_ROUNDS = 2
 """How often files that change while they are read are read again."""
+SIZE = 254
+"""Tokens of a chunk: what MiniLM reads, less its two marks."""
 SAMPLE = 200
 """Chunks on which the encoder's knowledge of the language is measured."""
 
@@ -68,7 +70,9 @@ class IndexConfig(SourcesConfig):
     chunker: Literal["structure", "sentences", "tokens"] = option(
         "structure", "Cut at headings, functions and paragraphs; after whole sentences; or every so many tokens."
     )
-    chunk_size: int = option(254, "Most tokens of a chunk, in the embedder's tokens.", ge=16)
+    chunk_size: int | None = option(
+        None, "Most tokens of a chunk, in the embedder's tokens; else 254, or as many as it reads.", ge=16
+    )
     overlap: int = option(32, "Tokens that a chunk repeats of the one before it.", ge=0)
     rebuild: bool = option(False, "Take every document as new: the way to another embedder or chunks.", keyed=False)
     watch: bool = option(
@@ -88,6 +92,17 @@ def inputs(cfg: IndexConfig, registry: Registry, fetched: Fetched | None = None)
         require_schema(artifact, "text")
     files = collect_files(cfg, registry, with_datasets(fetched or Fetched(), datasets))
     return as_inputs(datasets).joined(Inputs(raw={"files": files})).joined(_find_embedder(cfg, registry))
+
+
+def _size(cfg: IndexConfig, embedder: Embedder | None) -> int:
+    if embedder is None:
+        return cfg.chunk_size or SIZE
+    if cfg.chunk_size is not None and cfg.chunk_size > embedder.max_tokens:
+        raise ConfigError(
+            f"chunks of {cfg.chunk_size} tokens are longer than the {embedder.max_tokens} that {embedder.name} reads",
+            mend=f"use --chunk-size {embedder.max_tokens} or less: what is past the limit would not be found",
+        )
+    return cfg.chunk_size or min(SIZE, embedder.max_tokens)
 
 
 def _find_embedder(cfg: IndexConfig, registry: Registry) -> Inputs:
@@ -117,14 +132,8 @@ def run(cfg: IndexConfig, found: Inputs, ctx: Context) -> Outcome:
     encoder = _encoder(found, ctx)
     name = cfg.name or default_name(cfg, found)
     embedder = _embedder(encoder, name, ctx)
-    if embedder is not None and cfg.chunk_size > embedder.max_tokens:
-        raise ConfigError(
-            f"chunks of {cfg.chunk_size} tokens are longer than the {embedder.max_tokens} that {embedder.name} reads",
-            mend=f"use --chunk-size {embedder.max_tokens} or less: what is past the limit would not be found",
-        )
-    settings = ChunkSettings(
-        size=cfg.chunk_size, overlap=cfg.overlap, merge=min(64, cfg.chunk_size), chunker=cfg.chunker
-    )
+    size = _size(cfg, embedder)
+    settings = ChunkSettings(size=size, overlap=cfg.overlap, merge=min(64, size), chunker=cfg.chunker)
     collected: Collected = found.raw["files"].value
     left_out = LeftOut(ctx.reporter)
     with (

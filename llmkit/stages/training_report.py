@@ -31,7 +31,8 @@ def write_report(folder: Path, log: Path, title: str, facts: Mapping[str, Any], 
         log: the rows as they were written while the run went on; of a step that an interruption made it do twice,
             the later row counts.
         title: of the page.
-        facts: what the run returned: `metrics`, `evaluations`, and whatever samples it has.
+        facts: what the run returned: `metrics`, `evaluations`, and whatever samples it has; `loss_unit` where its
+            loss is not one of tokens.
         options: what was asked for, by dotted key.
 
     Raises:
@@ -59,14 +60,16 @@ def blocks(
     rows: Sequence[Mapping[str, Any]], facts: Mapping[str, Any], options: Mapping[str, object]
 ) -> Sequence[Block]:
     """The page's content."""
-    found: list[Block] = [Figures(_figures(facts["metrics"], facts.get("parameters"))), *verdict_lines(verdict(facts))]
+    unit = facts.get("loss_unit", "nats a token")
+    figures = _figures(facts["metrics"], facts.get("parameters"), unit)
+    found: list[Block] = [Figures(figures), *verdict_lines(verdict(facts))]
     held_out = [(float(e["step"]), float(e["loss"])) for e in facts["evaluations"]]
     losses = {"training": smoothed([(row["step"], row["loss"]) for row in rows]), "held-out": held_out}
     names = facts["evaluations"][0].get("parts", {}) if facts["evaluations"] else {}
     losses |= {name: [(float(e["step"]), float(e["parts"][name])) for e in facts["evaluations"]] for name in names}
     marks = _marks(facts)
     drawn = {name: at for name, at in losses.items() if at}
-    found += [Heading("Loss"), Plot(drawn, "", "step", "nats a token", marks)]
+    found += [Heading("Loss"), Plot(drawn, "", "step", unit, marks)]
     found += [*table(facts, _MOST_ROWS), *parts(facts)]
     found.append(Heading("The run"))
     for key, title, unit in _CURVES:
@@ -96,9 +99,9 @@ def _marks(facts: Mapping[str, Any]) -> dict[str, float]:
     return marks
 
 
-def _figures(metrics: Mapping[str, Any], parameters: int | None) -> list[tuple[str, object, str]]:
+def _figures(metrics: Mapping[str, Any], parameters: int | None, unit: str) -> list[tuple[str, object, str]]:
     shown = [
-        ("loss", "held-out loss", "nats a token"),
+        ("loss", "held-out loss", unit),
         ("perplexity", "perplexity", "held-out"),
         ("bits_per_byte", "bits per byte", "held-out"),
         ("train_loss", "training loss", "of the last steps"),

@@ -98,3 +98,10 @@ def test_every_sample_is_in_a_file_and_a_page_shows_as_many_as_one_reads(tmp_pat
 def test_a_run_without_samples_has_no_file_of_them(tmp_path: Path) -> None:
     write_report(tmp_path, tmp_path / "none", "Model m", {**FACTS, "samples": {}}, {})
     assert not (tmp_path / SAMPLES).exists()
+
+
+def test_a_loss_that_counts_no_tokens_says_what_it_counts() -> None:
+    told = blocks([json.loads(row(1, 4.0))], {**FACTS, "loss_unit": "nats a text"}, {})
+    assert next(block for block in told if isinstance(block, Plot)).y == "nats a text"
+    assert "nats a token" not in str(told)
+    assert "nats a token" in str(blocks([], FACTS, {}))
