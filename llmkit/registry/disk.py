@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -119,3 +120,16 @@ def tree_size(path: Path) -> int:
             with suppress(OSError):
                 total += os.lstat(os.path.join(parent, name)).st_size  # noqa: PTH118 # a Path per file is slow
     return total
+
+
+@contextmanager
+def all_or_nothing(db: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: all of the block's rows, or none of them. `db` has no transactions of its own accord."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise

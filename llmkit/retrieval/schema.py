@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmkit.errors import DataError, LlmkitError, NotFoundError, StorageError
+from llmkit.registry.disk import all_or_nothing
 from llmkit.retrieval.lexical import TOKENIZER
 
 FILE = "index.sqlite"
@@ -136,16 +137,9 @@ def guarded(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(db: sqlite3.Connection, folder: Path) -> Iterator[None]:
-    """All of the block's rows, or none of them."""
-    with guarded(folder):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    """All of the block's rows, or none of them; failures as `guarded` tells them."""
+    with guarded(folder), all_or_nothing(db):
+        yield
 
 
 def _translated(error: sqlite3.DatabaseError, folder: Path) -> LlmkitError:

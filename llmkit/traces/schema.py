@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from llmkit.errors import DataError, LlmkitError, StorageError
+from llmkit.registry.disk import all_or_nothing
 
 FILE = "traces.sqlite"
 """Below the registry's home."""
@@ -108,16 +109,9 @@ def guarded(path: Path) -> Iterator[None]:
 
 @contextmanager
 def transaction(db: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """All of the block's rows, or none of them."""
-    with guarded(path):
-        db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            db.execute("COMMIT")
-        except BaseException:
-            if db.in_transaction:
-                db.execute("ROLLBACK")
-            raise
+    """All of the block's rows, or none of them; failures as `guarded` tells them."""
+    with guarded(path), all_or_nothing(db):
+        yield
 
 
 def _translated(error: Exception, path: Path) -> LlmkitError:
