@@ -143,6 +143,16 @@ def has_tokenizer(folder: Path) -> bool:
     return (folder / "tokenizer_config.json").is_file()
 
 
+def has_template(folder: Path) -> bool:
+    """Whether a chat template was saved with the tokenizer in a folder."""
+    if (folder / "chat_template.jinja").is_file():
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text("utf-8")).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def _taught_text(folder: Path) -> bool:
     try:
         return bool(json.loads((folder / TASK_FILE).read_text("utf-8")).get("task") == "text")

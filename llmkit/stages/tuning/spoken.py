@@ -31,7 +31,7 @@ class Spoken(Task):
     """
 
     def __init__(self, given: Given) -> None:
-        from llmkit.models.load import load_model
+        from llmkit.models.load import has_template, load_model
         from llmkit.models.tokens import ids_beyond, make_room
         from llmkit.stages.tuning.rendering import wording
 
@@ -50,6 +50,10 @@ class Spoken(Task):
         self.chat = self.words.chat
         self.warned: list[str] = []
         self.remembered: list[str] = []
+        holders = [self.paths[role] for role in ("adapter", "model") if role in self.paths]
+        if self.chat and not self.cfg.causal.template and not any(map(has_template, holders)):
+            family = self.loaded.family.chat if self.loaded.family else None
+            self.remembered.append(f"the model has no chat template: that of its family, {family}, is used and kept")
         if self.quantised and self.weights:
             from llmkit.models.quantised import size
 
@@ -101,7 +105,7 @@ class Spoken(Task):
         return [said.text for said in self.said(model, self.questions, ANSWER_TOKENS)]
 
     def fresh(self) -> Any:
-        from llmkit.models.load import load_model
+        from llmkit.models.load import has_template, load_model
         from llmkit.models.tokens import make_room
 
         model = load_model(self.paths["model"], quantised=self.quantised).model

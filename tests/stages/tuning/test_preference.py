@@ -69,6 +69,17 @@ def test_of_transcripts_the_turns_that_both_share_are_not_learned(opened: Any) -
     assert part.counts["examples"] == 3 and task.part("validation").samples is None
 
 
+def test_a_familys_template_is_not_used_in_silence(opened: Any, model: Path) -> None:
+    own = "no chat template: that of its family, llama2, is used"
+    assert not any(own in remark for remark in opened(conversations(3)).remarks)
+    kept = (model / "chat_template.jinja").read_text("utf-8")
+    (model / "chat_template.jinja").unlink()
+    try:
+        assert any(own in remark for remark in opened(conversations(3)).remarks)
+    finally:
+        (model / "chat_template.jinja").write_text(kept, "utf-8")
+
+
 def test_the_reference_is_kept_with_the_run_and_used_again(opened: Any, tmp_path: Path) -> None:
     task = opened(conversations(3))
     reference = task.part("train").samples.batch([Sample(0, 0)], 1).reference
