@@ -36,6 +36,8 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/help.py
 	$(BIN)/python benchmarks/retrieval.py
+	$(BIN)/python benchmarks/index.py
+	$(BIN)/python benchmarks/ask.py
 
 docs: $(STAMP)
 	$(BIN)/python docs/tables.py

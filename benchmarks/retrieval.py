@@ -8,7 +8,7 @@ through its own chunker, index and search, as a user's documents do. Beside it, 
     Chroma       a collection with its defaults, chunks of 1,000 characters that overlap by 200, vectors of the same
                  all-MiniLM-L6-v2
     BM25         bm25s with its defaults over whole documents, and over pairs of characters where a language writes no
-                 spaces; `pip install 'llmkit[bench]'`, else it is left out
+                 spaces; of the `dev` extra, else it is left out
 
 Titles belong to the text for all of them. Quotes are those of `llmkit ask` without a model: each must stand at its
 place in its document, word for word.

@@ -105,7 +105,7 @@ class Spoken(Task):
         return [said.text for said in self.said(model, self.questions, ANSWER_TOKENS)]
 
     def fresh(self) -> Any:
-        from llmkit.models.load import has_template, load_model
+        from llmkit.models.load import load_model
         from llmkit.models.tokens import make_room
 
         model = load_model(self.paths["model"], quantised=self.quantised).model
