@@ -15,7 +15,7 @@ from llmkit.config.sections import SplitOptions
 from llmkit.data.dataset import DatasetResult, DatasetWriter
 from llmkit.data.drops import Drop
 from llmkit.data.examples.fields import RowDrop
-from llmkit.data.examples.held_out import article_of, group_of, holds_out, splits_of_groups
+from llmkit.data.examples.held_out import article_of, group_of, holds_out, lacks_validation, splits_of_groups
 from llmkit.data.examples.messages import NOUNS, SHOWN_BAD_ROWS, another_schema, listed, rows_refused
 from llmkit.data.examples.reading import LAYOUTS, OnOther, read_training_rows
 from llmkit.data.examples.report import Tally
@@ -75,7 +75,8 @@ def build_training_set(
             raise rows_refused(tally.first_bad, tally.bad, tally.rows, mend)
         contradicted = seen.contradicted if options.conflicts == "drop" else set()
         of = splits_of_groups(seen.groups, seen.given, options.split, options.seed, seen.articles)
-        keeps_own = holds_out(seen.given)
+        stays = holds_out(seen.given)
+        moves: Split | None = "train" if lacks_validation(seen.given) else None
         with reporter.progress("writing examples", len(waiting), unit="examples") as progress:
             for example, group, inputs in waiting:
                 progress.advance()
@@ -86,7 +87,8 @@ def build_training_set(
                     writer.drop(drop)
                     tally.drop(drop, example)
                     continue
-                split: Split = (example.split if keeps_own else None) or of[group]
+                own = example.split if stays and example.split != moves else None
+                split: Split = own or of[group]
                 writer.example(example, split)
                 tally.kept(example, split)
         if not tally.examples:

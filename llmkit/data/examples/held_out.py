@@ -30,6 +30,12 @@ def holds_out(given: Mapping[str, Split]) -> bool:
     return any(split != "train" for split in given.values())
 
 
+def lacks_validation(given: Mapping[str, Split]) -> bool:
+    """Whether the data name a part to test on and none to validate on: that one is then held out of what is `train`."""
+    named = set(given.values())
+    return "test" in named and "validation" not in named
+
+
 def splits_of_groups(
     sizes: Mapping[str, int],
     given: Mapping[str, Split],
@@ -39,7 +45,8 @@ def splits_of_groups(
 ) -> Mapping[str, Split]:
     """The split of each group of examples.
 
-    If the data have splits of their own, a group of theirs stays where it is. If fewer than ten groups differ and
+    If the data have splits of their own, a group of theirs stays where it is; only a validation part that they lack is
+    taken from what they train on. If fewer than ten groups differ and
     nothing is given, all are trained on. Groups of one article stay together, where there are at least ten articles:
     else a model would be tested on what it has read half of.
 
@@ -51,6 +58,9 @@ def splits_of_groups(
         articles: of the groups that are parts of one.
     """
     kept = given if holds_out(given) else {}
+    if lacks_validation(given) and options.validation:
+        kept = {group: split for group, split in kept.items() if split != "train"}
+        options = options.model_copy(update={"test": 0.0})
     if not kept and len(sizes) < _FEWEST_TO_HOLD_OUT:
         return dict.fromkeys(sizes, "train")
     if len(kept) == len(sizes):

@@ -161,6 +161,18 @@ def test_the_splits_of_the_data_are_kept_and_what_they_share_is_reported(tmp_pat
     assert alone.rows["validation"] > 0
 
 
+def test_data_with_a_test_part_and_no_other_give_a_validation_part_of_what_is_trained_on(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    jsonl(train, *chats(200))
+    jsonl(test, *({"prompt": f"another {n}", "completion": "answer"} for n in range(40)))
+    result, dataset = build(tmp_path / "out", "chat", train, test)
+    assert result.rows["test"] == 40 and 2 <= result.rows["validation"] <= 40
+    assert sum(result.rows.values()) == 240 and not result.missing
+    held_out = [each for each in dataset.examples() if each.split == "validation"]
+    assert {each.source for each in held_out} == {str(train)}
+    assert {each.split for each in dataset.examples() if each.source == str(test)} == {"test"}
+
+
 def test_the_wrong_schema_is_named_or_warned_of(tmp_path: Path) -> None:
     preferences = jsonl(tmp_path / "p.jsonl", {"prompt": "a", "chosen": "b", "rejected": "c"})
     with pytest.raises(DataError, match="it looks like preference pairs, and texts with labels are needed") as caught:
