@@ -146,7 +146,7 @@ def _one_dataset(cfg: PreprocessConfig, registry: Registry) -> Inputs:
 
 STAGE = Stage(
     name="preprocess",
-    version=2,
+    version=3,
     kind="dataset",
     config=PreprocessConfig,
     inputs=inputs,
