@@ -43,7 +43,8 @@ def assign_splits(
 
     - the largest cluster is trained on if it holds more than half of all text, or if nothing else would be;
     - a split that the hash leaves empty gets the cluster whose size comes nearest to the share asked for, but never
-      the last or the largest of those trained on; validation comes first and may take it from the test split;
+      the last or the largest of those trained on; validation comes first and may take it from the test split, which
+      may take one of several from it;
     - so of one cluster nothing is held out, and of two there is no test split.
 
     Args:
@@ -66,8 +67,10 @@ def assign_splits(
         if share > 0 and not (codes == code).any():
             spare = codes == _TRAIN
             spare[_largest(sizes, spare)] = False
-            if not spare.any() and code == _VALIDATION:
-                spare = codes == _TEST
+            if not spare.any():
+                spare = codes == (_TEST if code == _VALIDATION else _VALIDATION)
+                if code == _TEST and spare.sum() == 1:
+                    spare[:] = False
             if spare.any():
                 distance = np.where(spare, np.abs(sizes - share * total), np.inf)
                 codes[int(np.argmin(distance))] = code

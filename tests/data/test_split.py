@@ -1,6 +1,6 @@
 from collections import Counter
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llmkit.config.sections import SplitOptions
@@ -29,6 +29,7 @@ def test_a_cluster_stays_where_it_is_when_others_come() -> None:
     assert all(after[cluster] == before[cluster] for cluster in few)
 
 
+@example({"0": 1, "00": 1, "dd039a6e": 1}, 39)  # two for validation, and one to train on
 @given(sizes, st.integers(0, 50))
 def test_small_collections_have_something_to_train_on_and_to_validate_with(clusters: dict[str, int], seed: int) -> None:
     splits = split_clusters(clusters, SplitOptions(), seed)

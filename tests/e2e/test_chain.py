@@ -186,8 +186,12 @@ def test_a_model_alone_answers_without_an_index(chain: Any) -> None:
 
 
 def test_a_model_words_the_answer_and_its_unsupported_claims_are_marked(chain: Any) -> None:
-    said = chain.ok("ask", "How do I copy a file?", "--index", "kb", "--model", "bot", "--max-tokens", 24, "--k", 1)
+    chain.ok("pretrain", "--data", "corpus", "--name", "wide", "--steps", 2, "--sequence-length", 512)
+    question = ("ask", "How do I copy a file?", "--index", "kb", "--k", 1, "--max-tokens")
+    said = chain.ok(*question, 24, "--model", "wide")
     assert said["abstained"] or said["unsupported"] or said["citations"]
+    narrow = chain(*question, 60, "--model", "bot")
+    assert narrow.code == 4 and "the model reads 128 tokens" in narrow.err and "smaller --max-tokens" in narrow.err
 
 
 def test_a_recipe_runs_what_is_stale_and_only_that(cli: Any) -> None:
