@@ -40,6 +40,12 @@ LLMKIT: Mapping[str, Mapping[str, Any]] = {
 TRL: Mapping[str, Mapping[str, Any]] = {
     "TRL": {},
     "TRL, by length": {"train_sampling_strategy": "group_by_length"},
+    # Its default computes activations a second time to save memory, which llmkit does not do.
+    "TRL, activations kept": {"gradient_checkpointing": False},
+    "TRL, activations kept, by length": {
+        "gradient_checkpointing": False,
+        "train_sampling_strategy": "group_by_length",
+    },
     "TRL, packed": {"packing": True},
 }
 
