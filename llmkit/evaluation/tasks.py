@@ -21,47 +21,27 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import ConfigDict, Field, RootModel, model_validator
 
 from llmkit.evaluation.kinds import loss, perplexity, qa, retrieval
+from llmkit.evaluation.spec import DatasetSpec, TaskSpec
 
 Item = TypeVar("Item")
 
 
-class _Task(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str = Field(
-        default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Name of the task in results and gates."
-    )
-    limit: int | None = Field(default=None, ge=1, description="Evaluate at most this many items, drawn by a hash.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _id_is_the_kind(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "id" not in values and "kind" in values:
-            return {**values, "id": values["kind"]}
-        return values
-
-
-class _DatasetTask(_Task):
-    data: str = Field(description="A dataset of the registry, a file or a folder.")
-    split: Literal["train", "validation", "test"] = Field(default="test", description="Which part of a dataset.")
-
-
-class LossTask(_DatasetTask):
+class LossTask(DatasetSpec):
     """Loss per trained token on the completions of chat examples."""
 
     kind: Literal["loss"]
 
 
-class PerplexityTask(_DatasetTask):
+class PerplexityTask(DatasetSpec):
     """Rolling perplexity of documents."""
 
     kind: Literal["perplexity"]
 
 
-class RetrievalTask(_Task):
+class RetrievalTask(TaskSpec):
     """Known places that a search must bring up."""
 
     kind: Literal["retrieval"]
@@ -74,7 +54,7 @@ class RetrievalTask(_Task):
     )
 
 
-class QATask(_Task):
+class QATask(TaskSpec):
     """Answers against gold answers."""
 
     kind: Literal["qa"]
@@ -109,7 +89,7 @@ class Kind:
         needs: what must be named to run it; "either" is a model on its own, an index, or both.
     """
 
-    spec: type[_Task]
+    spec: type[TaskSpec]
     metrics: Callable[[Any], Sequence[str]]
     needs: Literal["model", "index", "either"]
 
