@@ -17,6 +17,10 @@ from llmkit.evaluation.result import Estimate, ItemFailure, ItemRecord, Score, T
 from llmkit.evaluation.stats import Sample, sample_of, summarise
 
 
+NOTHING = Score(value=0.0, weight=0.0)
+"""The score of an item that has no part in a metric: of another category, or without what the metric is about."""
+
+
 def check_ids(task: str, ids: Sequence[str]) -> None:
     """Refuse a task that has no items, or two with the same id.
 
@@ -85,13 +89,17 @@ def task_result(
     for name in metrics:
         row = metric(name)
         with np.errstate(over="ignore", invalid="ignore"):
-            got = summarise(records_sample(records, name), row)
+            held = [r for r in records if r.scores[score_name(name)] != NOTHING]
+            if not held:
+                remarks.append(f"{name} is left out: no item has a part in it")
+                continue
+            got = summarise(records_sample(held, name), row)
         if not math.isfinite(got.value):
             remarks.append(f"{name} is too large for a floating-point number and is left out")
             continue
         ci = got.ci if got.ci and all(map(math.isfinite, got.ci)) else None
         stderr = got.stderr if got.stderr is not None and math.isfinite(got.stderr) else None
-        found[name] = Estimate(value=got.value, stderr=stderr, ci=ci, n=len(records), unit=row.unit)
+        found[name] = Estimate(value=got.value, stderr=stderr, ci=ci, n=len(held), unit=row.unit)
     return TaskResult(
         task=task,
         kind=kind,
