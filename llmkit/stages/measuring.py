@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from llmkit.stages import models
 from llmkit.stages.base import Context, Inputs
 from llmkit.stages.knowledge import Knowledge, opened
 from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, role_of, rows_of
+from llmkit.stages.meter import Meter
 
 if TYPE_CHECKING:
     from llmkit.evaluation.result import TaskResult
@@ -34,7 +35,7 @@ def measure(suite: Suite, found: Inputs, side: str, cfg: EvalConfig, ctx: Contex
             runner = RUNNERS[task.kind]
             if bench.has(runner.needs):
                 with ctx.reporter.progress(f"{side.replace('-', ' ')}{task.id}", unit="items") as bar:
-                    results.append(runner.run(task, bench))
+                    results.append(bench.meter.read(runner.run(task, bench)))
                     bar.advance(len(results[-1].items))
         return results
 
@@ -48,6 +49,7 @@ class Bench:
     cfg: EvalConfig
     ctx: Context
     stack: ExitStack
+    meter: Meter = field(default_factory=Meter)
     _model: LocalModel | None = None
     _knowledge: Knowledge | None = None
 
@@ -76,7 +78,12 @@ class Bench:
     def generator(self) -> Any:
         """What answers questions: an endpoint, or the local model."""
         role = f"{self.side}model"
-        return models.generator(self.found, role) if models.is_endpoint(self.found, role) else self.model
+        if not models.is_endpoint(self.found, role):
+            return self.model
+        from llmkit.stages.metering import metered
+
+        endpoint: Any = models.generator(self.found, role)
+        return metered(endpoint, self.meter)
 
 
 @dataclass(frozen=True)
