@@ -36,6 +36,7 @@ class EvalConfig(StageConfig):
     suites: tuple[str, ...] = option(..., "YAML files of tasks.", argument="SUITE", min_length=1)
     model: str | None = option(None, "Model or adapter to measure.", command_line_only=leaves_this_machine)
     index: str | None = option(None, "Index to measure; the only one where a task needs one.")
+    reader: str | None = option(None, "Reader that marks the exact answer in the index's quotes, where no model is.")
     baseline: str | None = option(
         None,
         "Model, adapter or index to compare with, item by item; or the report of an earlier evaluation.",
@@ -82,6 +83,8 @@ def inputs(cfg: EvalConfig, registry: Registry) -> Inputs:
             found = found.joined(Inputs({"index": index}))
         if cfg.baseline:
             found = found.joined(_baseline(cfg, registry))
+    if cfg.reader:
+        found = found.joined(models.find_model(cfg.reader, registry, role="reader"))
     digests = {f"suite {name}": Raw(name, registry.input_digest([Path(name)]).digest) for name in cfg.suites}
     return found.joined(Inputs(raw=digests)).joined(find_data(suite, registry))
 
