@@ -23,7 +23,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
 
-from llmkit.evaluation.kinds import loss, perplexity, qa, retrieval
+from llmkit.evaluation.kinds import loss, perplexity, qa, rag, retrieval
+from llmkit.evaluation.kinds.choice import ChoiceTask, ClassificationTask, ClozeTask
+from llmkit.evaluation.kinds.generation import GenerationTask
+from llmkit.evaluation.kinds.pseudo_perplexity import PseudoPerplexityTask
+from llmkit.evaluation.kinds.rag import RagTask
+from llmkit.evaluation.kinds.spans import SpansTask
 from llmkit.evaluation.spec import DatasetSpec, TaskSpec
 
 Item = TypeVar("Item")
@@ -47,7 +52,11 @@ class RetrievalTask(TaskSpec):
     kind: Literal["retrieval"]
     data: str | None = Field(
         default=None,
-        description="A question file; without one, questions are made from docstrings of the index's own Python files.",
+        description="A question file; without one, questions are made of the index's own text, and marked as made.",
+    )
+    made: Literal["docstrings", "sentences"] | None = Field(
+        default=None,
+        description="What questions are made of: docstrings of Python files where there are any, else sentences.",
     )
     cutoffs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(1, 5, 10), min_length=1, description="The k of recall@k; nDCG and MRR look as far as the largest."
@@ -61,7 +70,20 @@ class QATask(TaskSpec):
     data: str = Field(description="A question file with gold answers.")
 
 
-Task = Annotated[LossTask | PerplexityTask | RetrievalTask | QATask, Field(discriminator="kind")]
+Task = Annotated[
+    LossTask
+    | PerplexityTask
+    | RetrievalTask
+    | QATask
+    | ChoiceTask
+    | ClozeTask
+    | GenerationTask
+    | ClassificationTask
+    | SpansTask
+    | PseudoPerplexityTask
+    | RagTask,
+    Field(discriminator="kind"),
+]
 
 
 class Suite(RootModel[tuple[Task, ...]]):
@@ -99,6 +121,13 @@ KINDS: Mapping[str, Kind] = {
     "perplexity": Kind(PerplexityTask, lambda task: perplexity.METRICS, needs="model"),
     "retrieval": Kind(RetrievalTask, lambda task: retrieval.metric_names(task.cutoffs), needs="index"),
     "qa": Kind(QATask, lambda task: qa.METRICS, needs="either"),
+    "rag": Kind(RagTask, lambda task: rag.METRICS, needs="either"),
+    "multiple_choice": Kind(ChoiceTask, lambda task: choice.CHOICE_METRICS, needs="model"),
+    "cloze": Kind(ClozeTask, lambda task: choice.CLOZE_METRICS, needs="model"),
+    "generation": Kind(GenerationTask, lambda task: task.metrics, needs="model"),
+    "classification": Kind(ClassificationTask, lambda task: choice.CLASS_METRICS, needs="model"),
+    "spans": Kind(SpansTask, lambda task: spans.METRICS, needs="model"),
+    "pseudo_perplexity": Kind(PseudoPerplexityTask, lambda task: pseudo_perplexity.METRICS, needs="model"),
 }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError
-from llmkit.stages import models
+from llmkit.stages import measuring_answers, models, prompting
 from llmkit.stages.base import Context, Inputs
+from llmkit.stages.kept_answers import KeptAnswers
 from llmkit.stages.knowledge import Knowledge, opened
-from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, role_of, rows_of
+from llmkit.stages.measuring_answers import MADE
+from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, located, role_of, rows_of
 from llmkit.stages.meter import Meter
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class Bench:
     stack: ExitStack
     meter: Meter = field(default_factory=Meter)
     _model: LocalModel | None = None
+    _kept: KeptAnswers | None = None
     _knowledge: Knowledge | None = None
 
     def has(self, need: str) -> bool:
@@ -67,6 +69,15 @@ class Bench:
             loaded = models.load(self.found, f"{self.side}model")
             self._model = models.local(loaded, device=self.cfg.device)
         return self._model
+
+    @property
+    def kept(self) -> KeptAnswers:
+        """What this side's model answered before."""
+        if self._kept is None:
+            cache = self.ctx.registry.layout.cache
+            self._kept = prompting.kept_answers(self.found, self.side, self.cfg.device, cache)
+            self.stack.callback(self._kept.close)
+        return self._kept
 
     @property
     def knowledge(self) -> Knowledge:
@@ -133,55 +144,36 @@ def _perplexity(task: Any, bench: Bench) -> TaskResult:
 
 
 def _retrieval(task: Any, bench: Bench) -> TaskResult:
+    from llmkit.answering.made import HOW, retrieval_questions
     from llmkit.evaluation.kinds.retrieval import Place, evaluate_retrieval
     from llmkit.evaluation.questions import docstring_questions, retrieval_items
     from llmkit.evaluation.tasks import draw
 
     searcher = bench.knowledge.searcher
+    made = ""
     if task.data is None:
-        items = docstring_questions(indexed_documents(searcher))
+        items = docstring_questions(indexed_documents(searcher)) if task.made != "sentences" else []
+        made = "first lines of docstrings, which ask for their own definitions" if items else HOW
+        if not items and task.made != "docstrings":
+            items = retrieval_questions(searcher.view, task.limit or MADE, seed=bench.cfg.seed)
         if not items:
             raise DataError(
-                "no question can be made from the index's own documents: none is documented Python source",
+                "no question can be made of the index's own documents",
                 where=f"task {task.id}",
                 mend="give a question file: `data: questions.jsonl`",
             )
     else:
-        items = _located(retrieval_items(rows_of(task, bench)), searcher, task)
+        items = located(retrieval_items(rows_of(task, bench)), searcher, task)
     most = max(task.cutoffs)
     searcher.search("warm up", most=most)  # the first search loads the encoder, which is no part of a search's time
 
     def search(question: str) -> list[Place]:
-        return [Place(hit.chunk.source, hit.chunk.span) for hit in searcher.search(question, most=most)]
+        return [
+            Place(hit.chunk.source, hit.chunk.span, hit.chunk.record) for hit in searcher.search(question, most=most)
+        ]
 
     chosen = draw(items, task.limit, id_of=lambda item: item.id, seed=bench.cfg.seed)
-    return evaluate_retrieval(task.id, chosen, search, cutoffs=task.cutoffs)
-
-
-def _located(items: Sequence[Any], searcher: Any, task: Any) -> list[Any]:
-    """The items with their sources as the index names them: a path in a question file may be relative to here.
-
-    Raises:
-        DataError: a source is not in the index, so its question could only ever be missed.
-    """
-    from dataclasses import replace
-
-    known = {source for source, _ in searcher.view.sources(searcher.view.counts[0])}
-
-    def locate(source: str, item: Any) -> str:
-        for name in (source, str(Path(source).absolute()), str(Path(source).resolve())):
-            if name in known:
-                return name
-        raise DataError(
-            f"the question '{item.id}' names {source}, which is not in the index",
-            where=f"task {task.id}",
-            mend="give the path as `ask --json` shows it, or index that file",
-        )
-
-    return [
-        replace(item, relevant=tuple(place._replace(source=locate(place.source, item)) for place in item.relevant))
-        for item in items
-    ]
+    return evaluate_retrieval(task.id, chosen, search, cutoffs=task.cutoffs, made=made)
 
 
 def _qa(task: Any, bench: Bench) -> TaskResult:
@@ -203,4 +195,11 @@ RUNNERS: dict[str, Runner] = {
     "perplexity": Runner("model", _perplexity),
     "retrieval": Runner("index", _retrieval),
     "qa": Runner("either", _qa),
+    "multiple_choice": Runner("model", prompting.run_choices),
+    "cloze": Runner("model", prompting.run_cloze),
+    "generation": Runner("model", prompting.run_generation),
+    "classification": Runner("model", prompting.run_classification),
+    "spans": Runner("model", prompting.run_spans),
+    "pseudo_perplexity": Runner("model", prompting.run_pseudo_perplexity),
+    "rag": Runner("either", measuring_answers.rag),
 }

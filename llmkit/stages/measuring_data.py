@@ -31,12 +31,22 @@ def find_data(suite: Suite, registry: Registry) -> Inputs:
             continue
         ref = parse_input(name)
         if isinstance(ref, PathRef):
-            if not ref.path.exists():
-                raise NotFoundError(f"no such file: {name}", where=f"task {task.id}", mend="check the path")
-            raw[role_of(task)] = Raw(name, registry.input_digest([ref.path]).digest, ref.path)
+            raw[role_of(task)] = _file(task, name, ref, registry)
         else:
             artifacts[role_of(task)] = registry.resolve(name, "dataset")
+        if examples := getattr(task, "fewshot_data", None):
+            raw[_fewshot_role(task)] = _file(task, examples, parse_input(examples), registry)
     return Inputs(artifacts, raw)
+
+
+def _file(task: Any, name: str, ref: Any, registry: Registry) -> Raw:
+    if not isinstance(ref, PathRef) or not ref.path.exists():
+        raise NotFoundError(f"no such file: {name}", where=f"task {task.id}", mend="check the path")
+    return Raw(name, registry.input_digest([ref.path]).digest, ref.path)
+
+
+def _fewshot_role(task: Any) -> str:
+    return f"examples {task.id}"
 
 
 def role_of(task: Any) -> str:
@@ -90,10 +100,19 @@ def rows_of(task: Any, bench: Bench) -> Iterator[Any]:
     Raises:
         DataError: a line is no record, or it is a dataset and no file.
     """
+    yield from _rows_in(bench.found.raw[role_of(task)].value if role_of(task) in bench.found.raw else _not_a_file(task))
+
+
+def fewshot_rows_of(task: Any, bench: Bench) -> Iterator[Any]:
+    """The records of the file that a task's worked examples are drawn from, where it names one."""
+    if _fewshot_role(task) in bench.found.raw:
+        yield from _rows_in(bench.found.raw[_fewshot_role(task)].value)
+
+
+def _rows_in(path: Path) -> Iterator[Any]:
     from llmkit.data.rows import BadRow, format_of, read_rows
     from llmkit.evaluation.questions import Row
 
-    path: Path = bench.found.raw[role_of(task)].value if role_of(task) in bench.found.raw else _not_a_file(task)
     for row in read_rows(path, format_of(path)):
         where = f"{path}:{row.number}"
         if isinstance(row, BadRow):
@@ -110,6 +129,32 @@ def indexed_documents(searcher: Any) -> Iterator[Any]:
     for source, _ in searcher.view.sources(searcher.view.counts[0]):
         if container(source).exists():
             yield from (item for item in read_source(source) if not isinstance(item, Drop))
+
+
+def located(items: Sequence[Any], searcher: Any, task: Any) -> list[Any]:
+    """The items with their sources as the index names them: a path in a question file may be relative to here.
+
+    Raises:
+        DataError: a source is not in the index, so its question could only ever be missed.
+    """
+    from dataclasses import replace
+
+    known = {source for source, _ in searcher.view.sources(searcher.view.counts[0])}
+
+    def locate(source: str, item: Any) -> str:
+        for name in (source, str(Path(source).absolute()), str(Path(source).resolve())):
+            if name in known:
+                return name
+        raise DataError(
+            f"the question '{item.id}' names {source}, which is not in the index",
+            where=f"task {task.id}",
+            mend="give the path as `ask --json` shows it, or index that file",
+        )
+
+    return [
+        replace(item, relevant=tuple(place._replace(source=locate(place.source, item)) for place in item.relevant))
+        for item in items
+    ]
 
 
 def _not_a_file(task: Any) -> Path:

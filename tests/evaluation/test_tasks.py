@@ -11,18 +11,19 @@ SUITE = [
     {"id": "wiki", "kind": "perplexity", "data": "corpus", "split": "validation"},
     {"kind": "retrieval", "cutoffs": [1, 20]},
     {"kind": "qa", "data": "questions.jsonl"},
+    {"kind": "rag"},
 ]
 
 
 def test_a_suite_is_a_list_of_tasks_whose_ids_default_to_their_kinds():
     suite = Suite.model_validate(SUITE)
-    assert [task.id for task in suite.root] == ["loss", "wiki", "retrieval", "qa"]
+    assert [task.id for task in suite.root] == ["loss", "wiki", "retrieval", "qa", "rag"]
     assert suite.root[2] == RetrievalTask(kind="retrieval", id="retrieval", cutoffs=(1, 20))
 
 
 def test_every_metric_that_a_suite_promises_is_in_the_table_of_metrics():
     promised = metrics_of(Suite.model_validate(SUITE))
-    assert promised["retrieval"] == ["recall@1", "recall@20", "mrr", "ndcg@20", "latency_p50", "latency_p95"]
+    assert promised["retrieval"] == ["recall@1", "recall@20", "mrr", "ndcg@20", "span_iou", "latency_p50", "latency_p95"]
     for names in promised.values():
         for name in names:
             assert metric(name).better in ("higher", "lower")
