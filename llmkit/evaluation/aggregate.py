@@ -74,7 +74,7 @@ def estimates(records: Sequence[ItemRecord], metrics: Sequence[str]) -> tuple[di
         if sample is None or (row.quantile is None and not sample.weights.sum()):
             remarks.append(f"{name} is left out: no item has a part in it")
             continue
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             got = summarise(sample, row)
         if not math.isfinite(got.value):
             remarks.append(f"{name} is too large for a floating-point number and is left out")
