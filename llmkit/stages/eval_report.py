@@ -18,6 +18,7 @@ from llmkit.stages.eval_view import (
     headline,
     pairs_table,
     results_table,
+    short_names,
     systems_table,
 )
 
@@ -64,7 +65,7 @@ def write_report(
         blocks += [Heading("Against the baseline"), *tables]
     if seen := contamination_table(payload):
         blocks += [Heading("Contamination"), *seen]
-    systems = {"this": results, **({str(payload["baseline"]): before} if before else {})}
+    systems = {title: results, **({str(payload["baseline"]): before} if before else {})}
     for result in results:
         blocks += _task(result, systems, payload)
     _write_page(folder, f"Evaluation of {title}", headline(payload), blocks)
@@ -87,6 +88,8 @@ def write_comparison(folder: Path, payload: Mapping[str, Any], systems: Mapping[
         blocks += [Heading("Which differences are significant"), *pairs]
     if seen := contamination_table(payload):
         blocks += [Heading("Contamination"), *seen]
+    names = short_names(payload)
+    systems = {names[label]: results for label, results in systems.items()}
     tasks = {result.task: result for results in systems.values() for result in results}
     for result in tasks.values():
         blocks += _task(result, systems, payload)
@@ -157,7 +160,8 @@ def _task(result: TaskResult, systems: Mapping[str, Sequence[TaskResult]], paylo
     }
     blocks.append(Plot(curves, f"{name} of each item, sorted", "items", name))
     worst = sorted(result.items, key=lambda record: (_badness(name, record), record.id))[:MOST_ITEMS]
-    blocks.append(Heading("The worst", 2))
+    whose = [label for label, results in systems.items() if any(each is result for each in results)]
+    blocks.append(Heading(f"The worst of {whose[0]}" if len(systems) > 1 and whose else "The worst", 2))
     blocks += [_item(record, answers, name) for record in worst]
     for title, ids in _changes(result.task, name, payload):
         by_id = {record.id: record for record in result.items}

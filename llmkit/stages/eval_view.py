@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ MARKS: dict[str, tuple[str, Style]] = {
     "skipped": ("-", "dim"),
 }
 STOPPING = ("failed", "inconclusive")
+_ENDPOINT = re.compile(r"^openai:[^#]*#")
 MOST_PAIRS = 12
 """Rows of differences on a terminal: what is not significant goes first where there are more."""
 
@@ -90,7 +92,7 @@ def gate_blocks(payload: Mapping[str, Any]) -> list[Block]:
     for gate in payload["gates"]:
         mark, _ = MARKS[gate["outcome"]]
         value = signed if gate["of_baseline"] else number
-        bound = f"{gate['op']} {value(gate['bound'], gate['unit'])}"
+        bound = f"{gate['op']} {value(gate['bound'], gate['unit'])}" if gate["outcome"] != "skipped" else "-"
         needed = f"{gate['items_needed']:,}" if gate["items_needed"] else "-"
         rows.append(
             (
@@ -117,6 +119,7 @@ def systems_table(payload: Mapping[str, Any]) -> list[Block]:
     blocks: list[Block] = []
     for task in dict.fromkeys(row["task"] for row in payload["systems"]):
         rows = [row for row in payload["systems"] if row["task"] == task]
+        names = short_names(payload)
         metrics = list(dict.fromkeys(name for row in rows for name in row["metrics"]))
         # A metric that is the same for all by its nature says nothing; times have columns of their own.
         shown = [name for name in metrics if not name.startswith("latency_")]
@@ -126,7 +129,7 @@ def systems_table(payload: Mapping[str, Any]) -> list[Block]:
             figures = [_estimate(row["metrics"].get(name)) for name in shown]
             extra = [_latency(row["metrics"]), _price(row["cost_per_1000"])] if timed else []
             peak = "-" if row["peak_bytes"] is None else size(row["peak_bytes"])
-            cells.append((row["system"], *figures, *extra, peak, row["items"]))
+            cells.append((names[row["system"]], *figures, *extra, peak, row["items"]))
         times = ("p50 / p95", "cost / 1,000") if timed else ()
         columns = ("system", *shown, *times, "peak memory", "items")
         blocks.append(Table(columns, cells, task, frozenset(range(1, len(columns)))))
@@ -138,6 +141,7 @@ def pairs_table(payload: Mapping[str, Any], *, most: int | None = None) -> list[
     pairs = payload["pairs"]
     if not pairs:
         return []
+    names = short_names(payload)
     kept = pairs
     if most is not None and len(pairs) > most:
         kept = [pair for pair in pairs if pair["significant"]]
@@ -145,7 +149,7 @@ def pairs_table(payload: Mapping[str, Any], *, most: int | None = None) -> list[
         (
             pair["task"],
             pair["metric"],
-            f"{pair['second']} - {pair['first']}",
+            f"{names[pair['second']]} - {names[pair['first']]}",
             signed(pair["difference"]["value"]),
             interval(pair["difference"]["ci"], plus=True),
             p_value(pair["adjusted_p"]),
@@ -161,6 +165,13 @@ def pairs_table(payload: Mapping[str, Any], *, most: int | None = None) -> list[
         blocks.append(Line(f"{len(pairs) - len(kept)} more differences are not significant; the page has them", "dim"))
     family = "p-values are corrected by Holm's method over all pairs of systems in one metric; significant is p < 0.05"
     return [*blocks, Line(family, "dim")]
+
+
+def short_names(payload: Mapping[str, Any]) -> dict[str, str]:
+    """The systems as tables name them: of an endpoint the model only, where that tells it from the others."""
+    labels = list(dict.fromkeys(row["system"] for row in payload["systems"]))
+    short = [_ENDPOINT.sub("", label) for label in labels]
+    return dict(zip(labels, short if len(set(short)) == len(short) else labels, strict=True))
 
 
 def headline(payload: Mapping[str, Any]) -> str:
