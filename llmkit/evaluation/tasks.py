@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
 
-from llmkit.evaluation.kinds import loss, perplexity, qa, rag, retrieval
+from llmkit.evaluation.kinds import choice, loss, perplexity, pseudo_perplexity, qa, rag, retrieval, spans
 from llmkit.evaluation.kinds.choice import ChoiceTask, ClassificationTask, ClozeTask
 from llmkit.evaluation.kinds.generation import GenerationTask
 from llmkit.evaluation.kinds.pseudo_perplexity import PseudoPerplexityTask

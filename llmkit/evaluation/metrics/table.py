@@ -83,6 +83,24 @@ METRICS: Mapping[str, Metric] = {
     "rmse": Metric("lower", POSITIVE, of="squared_error", scale=ROOT),
     "r2": Metric("higher", (-math.inf, 1.0)),
     "span_f1": Metric("higher", SHARE, own_weights=True),
+    # Choices by likelihood: plain, per character and per byte of the choice; the harness's names.
+    "acc": Metric("higher", SHARE),
+    "acc_norm": Metric("higher", SHARE),
+    "acc_bytes": Metric("higher", SHARE),
+    "target_perplexity": Metric("lower", POSITIVE, of="nll_per_target", scale=EXP),
+    # Masked models (arXiv:1910.14659)
+    "pseudo_perplexity": Metric("lower", POSITIVE, of="pseudo_nll_per_token", scale=EXP),
+    "pseudo_bits_per_byte": Metric("lower", POSITIVE, of="pseudo_nll_per_byte", scale=BITS),
+    # Of a whole corpus: an item's share is its influence (metrics/influence.py), so that the mean is the metric.
+    "macro_f1": Metric("higher", SHARE),
+    "mcc": Metric("higher", (-1.0, 1.0)),
+    "bleu": Metric("higher", (0.0, 100.0)),
+    "chrf": Metric("higher", (0.0, 100.0)),
+    # Texts
+    "squad_em": Metric("higher", SHARE),
+    "rouge1": Metric("higher", SHARE),
+    "rouge2": Metric("higher", SHARE),
+    "rougeL": Metric("higher", SHARE),
     # Ranking; `recall@` and `ndcg@` stand for every cut-off
     "recall@": Metric("higher", SHARE),
     "ndcg@": Metric("higher", SHARE),
