@@ -37,6 +37,9 @@ class EvalConfig(StageConfig):
     model: str | None = option(None, "Model or adapter to measure.", command_line_only=leaves_this_machine)
     index: str | None = option(None, "Index to measure; the only one where a task needs one.")
     reader: str | None = option(None, "Reader that marks the exact answer in the index's quotes, where no model is.")
+    judge: str | None = option(
+        None, "Model that judges the answers of `judge` tasks.", command_line_only=leaves_this_machine
+    )
     baseline: str | None = option(
         None,
         "Model, adapter or index to compare with, item by item; or the report of an earlier evaluation.",
@@ -83,6 +86,8 @@ def inputs(cfg: EvalConfig, registry: Registry) -> Inputs:
             found = found.joined(Inputs({"index": index}))
         if cfg.baseline:
             found = found.joined(_baseline(cfg, registry))
+    if cfg.judge:
+        found = found.joined(models.find_model(cfg.judge, registry, role="judge"))
     if cfg.reader:
         found = found.joined(models.find_model(cfg.reader, registry, role="reader"))
     digests = {f"suite {name}": Raw(name, registry.input_digest([Path(name)]).digest) for name in cfg.suites}
