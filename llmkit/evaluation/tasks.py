@@ -23,9 +23,30 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, RootModel, model_validator
 
-from llmkit.evaluation.kinds import choice, loss, perplexity, pseudo_perplexity, qa, rag, retrieval, spans
+from llmkit.evaluation.kinds import (
+    bbq,
+    choice,
+    crows_pairs,
+    injection,
+    judge,
+    loss,
+    memorisation,
+    perplexity,
+    privacy,
+    pseudo_perplexity,
+    qa,
+    rag,
+    retrieval,
+    spans,
+)
+from llmkit.evaluation.kinds.bbq import BBQTask
 from llmkit.evaluation.kinds.choice import ChoiceTask, ClassificationTask, ClozeTask
+from llmkit.evaluation.kinds.crows_pairs import CrowsPairsTask
 from llmkit.evaluation.kinds.generation import GenerationTask
+from llmkit.evaluation.kinds.injection import InjectionTask
+from llmkit.evaluation.kinds.judge import JudgeTask
+from llmkit.evaluation.kinds.memorisation import MemorisationTask
+from llmkit.evaluation.kinds.privacy import PiiLeakageTask
 from llmkit.evaluation.kinds.pseudo_perplexity import PseudoPerplexityTask
 from llmkit.evaluation.kinds.rag import RagTask
 from llmkit.evaluation.kinds.spans import SpansTask
@@ -81,7 +102,13 @@ Task = Annotated[
     | ClassificationTask
     | SpansTask
     | PseudoPerplexityTask
-    | RagTask,
+    | RagTask
+    | CrowsPairsTask
+    | BBQTask
+    | MemorisationTask
+    | PiiLeakageTask
+    | InjectionTask
+    | JudgeTask,
     Field(discriminator="kind"),
 ]
 
@@ -122,6 +149,12 @@ KINDS: Mapping[str, Kind] = {
     "retrieval": Kind(RetrievalTask, lambda task: retrieval.metric_names(task.cutoffs), needs="index"),
     "qa": Kind(QATask, lambda task: qa.METRICS, needs="either"),
     "rag": Kind(RagTask, lambda task: rag.METRICS, needs="either"),
+    "crows_pairs": Kind(CrowsPairsTask, lambda task: crows_pairs.METRICS, needs="model"),
+    "bbq": Kind(BBQTask, lambda task: bbq.METRICS, needs="model"),
+    "memorisation": Kind(MemorisationTask, lambda task: memorisation.metric_names(task.prefixes), needs="model"),
+    "pii_leakage": Kind(PiiLeakageTask, lambda task: privacy.METRICS, needs="model"),
+    "injection": Kind(InjectionTask, lambda task: injection.METRICS, needs="model"),
+    "judge": Kind(JudgeTask, lambda task: judge.METRICS, needs="either"),
     "multiple_choice": Kind(ChoiceTask, lambda task: choice.CHOICE_METRICS, needs="model"),
     "cloze": Kind(ClozeTask, lambda task: choice.CLOZE_METRICS, needs="model"),
     "generation": Kind(GenerationTask, lambda task: task.metrics, needs="model"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmkit.errors import DataError
-from llmkit.stages import measuring_answers, models, prompting
+from llmkit.stages import measuring_answers, measuring_safety, models, prompting
 from llmkit.stages.base import Context, Inputs
 from llmkit.stages.kept_answers import KeptAnswers
 from llmkit.stages.knowledge import Knowledge, opened
@@ -133,11 +133,11 @@ def _loss(task: Any, bench: Bench) -> TaskResult:
 def _perplexity(task: Any, bench: Bench) -> TaskResult:
     from llmkit.evaluation.kinds.perplexity import TextItem, evaluate_perplexity
     from llmkit.evaluation.tasks import draw
-    from llmkit.generation.scoring import encode_text, loglikelihood
+    from llmkit.generation.scoring import encode_document, loglikelihood
 
     local = bench.model
     documents = draw(list(documents_of(task, bench)), task.limit, id_of=lambda d: d.id, seed=bench.cfg.seed)
-    items = [TextItem(each.id, each.text, encode_text(local, each.text), each.source) for each in documents]
+    items = [TextItem(each.id, each.text, encode_document(local, each.text), each.source) for each in documents]
     return evaluate_perplexity(
         task.id, items, lambda pairs: loglikelihood(local, pairs), prefix=local.prefix_id, length=local.context
     )
@@ -202,4 +202,10 @@ RUNNERS: dict[str, Runner] = {
     "spans": Runner("model", prompting.run_spans),
     "pseudo_perplexity": Runner("model", prompting.run_pseudo_perplexity),
     "rag": Runner("either", measuring_answers.rag),
+    "crows_pairs": Runner("model", measuring_safety.crows_pairs),
+    "bbq": Runner("model", measuring_safety.bbq),
+    "memorisation": Runner("model", measuring_safety.memorisation),
+    "pii_leakage": Runner("model", measuring_safety.pii_leakage),
+    "injection": Runner("model", measuring_safety.injection),
+    "judge": Runner("either", measuring_answers.judged),
 }

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from llmkit.evaluation.result import TaskResult
     from llmkit.stages.measuring import Bench
 
+JUDGE = "judge"
+"""The role of the judge among a command's inputs."""
 MADE = 50
 """Questions that are made where no `limit` says how many."""
 
@@ -86,3 +88,27 @@ def _answerer(bench: Bench) -> Callable[[str], RagAnswer]:
         return said_in(from_index(question, knowledge, writer=writer), confidence)
 
     return from_documents
+
+
+def judged(task: Any, bench: Bench) -> TaskResult:
+    """Answers against references, before the model that --judge names."""
+    from llmkit.evaluation.kinds.judge import Said, evaluate_judged, judged_items
+    from llmkit.evaluation.tasks import draw
+    from llmkit.generation.sampling import Sampling
+    from llmkit.stages import models
+
+    if not bench.cfg.judge:
+        raise UsageError("no model is named as the judge", where=f"task {task.id}", mend="add --judge REF")
+    judge = models.generator(bench.found, JUDGE, device=bench.cfg.device)
+    items = draw(judged_items(list(rows_of(task, bench))), task.limit, id_of=lambda i: i.id, seed=bench.cfg.seed)
+    answers = _answerer(bench) if not all(item.answer for item in items) else None
+
+    def answer(question: str) -> str:
+        assert answers is not None  # noqa: S101  # it is where an item brings no answer
+        return answers(question).text
+
+    def ask(messages: list[dict[str, str]]) -> Said:
+        done = judge.generate(messages, Sampling(max_tokens=256))
+        return Said(done.text, done.prompt_tokens, done.tokens)
+
+    return evaluate_judged(task.id, items, answer, ask, name=bench.cfg.judge)

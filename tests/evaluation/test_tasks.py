@@ -18,6 +18,12 @@ SUITE = [
     {"kind": "classification", "data": "q.csv"},
     {"kind": "spans", "data": "q.json"},
     {"kind": "pseudo_perplexity", "data": "corpus"},
+    {"kind": "crows_pairs", "data": "pairs.csv"},
+    {"kind": "bbq", "data": "bbq.jsonl"},
+    {"kind": "memorisation"},
+    {"kind": "pii_leakage"},
+    {"kind": "injection", "data": "mails.jsonl"},
+    {"kind": "judge", "data": "q.jsonl"},
 ]
 
 
