@@ -30,7 +30,7 @@ Operator = Literal[">=", "<=", ">", "<"]
 Outcome = Literal["passed", "failed", "inconclusive", "skipped"]
 
 _SECONDS: Mapping[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_NAME = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9_-]*)\.)?([A-Za-z][A-Za-z0-9_]*(?:@[0-9]+)?)")
+_NAME = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9_-]*)\.)?([A-Za-z][A-Za-z0-9_]*(?:@[A-Za-z0-9]+(?:-[a-z]+)*)?)")
 _MODE = re.compile(r"([A-Za-z]+)\s*:")
 _OPERATOR = re.compile(r">=|<=|>|<(?!=)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
