@@ -120,6 +120,15 @@ def encode_text(local: LocalModel, text: str) -> list[int]:
     return ids
 
 
+def encode_document(local: LocalModel, text: str) -> list[int]:
+    """As `encode_text`, with what the tokenizer adds of its own (BOS), as lm-evaluation-harness counts perplexity.
+
+    So a model whose tokenizer adds BOS is also asked how likely BOS is after the prefix token.
+    """
+    ids: list[int] = local.tokenizer(text, split_special_tokens=True)["input_ids"]
+    return ids
+
+
 def fill_mask(local: LocalModel, text: str, *, k: int = 5) -> list[list[Fill]]:
     """For each mask token in a text, the k likeliest words, likeliest first.
 
