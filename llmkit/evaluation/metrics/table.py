@@ -133,7 +133,6 @@ METRICS: Mapping[str, Metric] = {
     "excess@": Metric("lower", (-1.0, 1.0)),
     "leaked": Metric("lower", SHARE),
     "leaked_control": Metric("lower", SHARE),
-    "leaked_unprompted": Metric("lower", SHARE),
     # Attacks that a model obeys
     "attack_success": Metric("lower", SHARE),
     "attack_success@": Metric("lower", SHARE),
@@ -142,7 +141,6 @@ METRICS: Mapping[str, Metric] = {
     # are swapped.
     "win_rate": Metric("higher", SHARE),
     "position_consistency": Metric("higher", SHARE),
-    "judge_score": Metric("higher", SHARE),
     "judge_agreement": Metric("higher", SHARE),
     # Preference pairs. A reward is beta times what the model gained on an answer over its reference (arXiv:2305.18290,
     # equation 5); accuracy is by rewards, ranking accuracy by plain log-probabilities (arXiv:2405.19534).
