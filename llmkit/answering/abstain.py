@@ -12,7 +12,8 @@ from llmkit.answering.offtopic import OFF_TOPIC
 from llmkit.evaluation.threshold import auroc
 from llmkit.retrieval.lexical import has_unspaced, is_hiragana, question_words
 from llmkit.retrieval.search import Hit, Searcher
-from llmkit.retrieval.store import View
+from llmkit.retrieval.store import StoredChunk, View
+from llmkit.text.document import Span
 from llmkit.text.sentences import sentence_spans
 
 SAMPLE = 96
@@ -100,7 +101,7 @@ def evidence(searcher: Searcher, question: str, hits: Sequence[Hit]) -> Evidence
 
 def calibrate(searcher: Searcher, *, seed: int) -> Calibration:
     """Sets the threshold: questions made from sampled chunks should pass, built-in ones on other things should not."""
-    asked = pseudo_questions(searcher.view, seed)
+    asked = [made.text for made in pseudo_questions(searcher.view, seed)]
     unspaced = sum(map(has_unspaced, asked)) * 2 > len(asked)
     off_topic = [text for text in OFF_TOPIC if has_unspaced(text) == unspaced]
     inside = [evidence(searcher, text, searcher.search(text)).score for text in asked]
@@ -115,30 +116,41 @@ def calibrate(searcher: Searcher, *, seed: int) -> Calibration:
     )
 
 
-def pseudo_questions(view: View, seed: int) -> list[str]:
+class Pseudo(NamedTuple):
+    """A question made from a chunk, and the sentence of the chunk's text that it was made from."""
+
+    text: str
+    chunk: StoredChunk
+    sentence: Span
+
+
+def pseudo_questions(view: View, seed: int, most: int = SAMPLE) -> list[Pseudo]:
     """Questions as people ask them about the sampled chunks: some of a sentence's words, and some that stand elsewhere.
 
     People use the text's words in part: the rarity-weighted share of a question's terms in the passage that answers it
     has a median of .73 in SQuAD and, of bigrams, of .57 in JaQuAD. The foreign words bring these questions there.
     """
     pick = random.Random(seed)
-    sentences = [_sentence(chunk.text, pick) for chunk in view.sample(SAMPLE, seed)]
-    words = [question_words(text) for text in sentences]
+    chunks = view.sample(most, seed)
+    sentences = [_sentence(chunk.text, pick) for chunk in chunks]
+    texts = [chunk.text[slice(*span)] for chunk, span in zip(chunks, sentences, strict=True)]
+    words = [question_words(text) for text in texts]
     foreign = [word for found in words for word in found]
     made = []
-    for text, found in zip(sentences, words, strict=True):
+    for chunk, sentence, text, found in zip(chunks, sentences, texts, words, strict=True):
         own, others = (8, 6) if has_unspaced(text) else (5, 2)
         if len(found) >= 3:
             start = pick.randrange(max(1, len(found) - 2 * own))
             near = found[start : start + 2 * own]
             kept = sorted(pick.sample(range(len(near)), min(len(near), own)))
-            made.append(" ".join([*(near[n] for n in kept), *pick.choices(foreign, k=others)]))
+            asked = " ".join([*(near[n] for n in kept), *pick.choices(foreign, k=others)])
+            made.append(Pseudo(asked, chunk, sentence))
     return made
 
 
-def _sentence(text: str, pick: random.Random) -> str:
+def _sentence(text: str, pick: random.Random) -> Span:
     spans = [span for span in sentence_spans(text) if 20 <= len(span) <= 400]
-    return text[slice(*pick.choice(spans))] if spans else text[:400]
+    return pick.choice(spans) if spans else Span(0, min(400, len(text)))
 
 
 def _threshold(inside: Sequence[float], outside: Sequence[float]) -> float:

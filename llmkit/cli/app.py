@@ -18,6 +18,7 @@ from llmkit.cli.help import WIDTH, PlainCommand, PlainGroup
 from llmkit.stages.table import STAGES, load
 
 TOOLS: dict[str, tuple[str, str]] = {
+    "init": ("llmkit.cli.init", "Write a small project that runs as it is: documents, a recipe, a suite, a workflow."),
     "run": ("llmkit.cli.run", "Run a recipe's stages in order; only what is stale runs again."),
     "registry": ("llmkit.cli.registry", "What was made, from what, and whether it is intact."),
     "questions": (
@@ -33,6 +34,7 @@ TOOLS: dict[str, tuple[str, str]] = {
 BELOW: dict[str, tuple[str, str]] = {
     "index repair": ("llmkit.cli.repair", "NAME, is the index whole; what is not is made again."),
     "finetune-lora preview": ("llmkit.cli.preview", "--model M --data D, what would be learned, token by token."),
+    "eval history": ("llmkit.cli.history", "NAME, a metric over the versions of a model, an index or a report."),
     "preprocess explain": ("llmkit.cli.explain", "NAME DOC_ID, why a document is in a dataset or is not."),
 }
 """Commands below a stage's command, by both words."""

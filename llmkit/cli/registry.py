@@ -139,6 +139,10 @@ def tag(
     ref: Ref,
     name: Annotated[Optional[str], typer.Argument(metavar="TAG", show_default=False)] = None,  # noqa: UP045
     remove: Annotated[bool, typer.Option("--remove", help="Take the tag of REF (name@tag) away.")] = False,
+    if_gates: Annotated[
+        bool, typer.Option("--if-gates", help="Only if its own evaluations have gates and passed them all.")
+    ] = False,
+    json: Json = False,
     debug: Debug = False,
 ) -> int:
     """Name a version: `registry tag bot@3 prod`."""
@@ -150,14 +154,28 @@ def tag(
         parsed = parse(ref)
         if not isinstance(parsed, RegistryRef) or parsed.tag is None or name is not None:
             raise UsageError("to remove a tag, name it: registry tag --remove NAME@TAG")
+        if if_gates:
+            raise UsageError("a tag is taken away whatever the gates say", mend="leave --if-gates out")
         opened.untag(parsed.name, parsed.tag)
-        _print([Line(f"{parsed.name} has no tag {parsed.tag} any more")])
+        if json:
+            print_json({"name": parsed.name, "tag": parsed.tag, "ref": None})
+        else:
+            _print([Line(f"{parsed.name} has no tag {parsed.tag} any more")])
         return 0
     if name is None:
         raise UsageError("which tag?", mend="llmkit registry tag REF TAG")
     artifact = opened.resolve(ref)
+    reports: list[str] = []
+    if if_gates:
+        from llmkit.stages.promotion import check_promotion
+
+        reports = [f"{each.report} ({each.gates} gates)" for each in check_promotion(artifact, opened)]
     opened.tag(artifact, name)
-    _print([Line(f"{artifact.name}@{name} is {artifact.ref}", "good")])
+    if json:
+        print_json({"name": artifact.name, "tag": name, "ref": artifact.ref, "digest": artifact.digest})
+        return 0
+    passed = f"; passed: {', '.join(reports)}" if reports else ""
+    _print([Line(f"{artifact.name}@{name} is {artifact.ref}{passed}", "good")])
     return 0
 
 

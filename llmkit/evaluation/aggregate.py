@@ -16,6 +16,9 @@ from llmkit.evaluation.metrics.table import metric, score_name
 from llmkit.evaluation.result import Estimate, ItemFailure, ItemRecord, Score, TaskResult
 from llmkit.evaluation.stats import Sample, sample_of, summarise
 
+NOTHING = Score(value=0.0, weight=0.0)
+"""The score of an item that has no part in a metric: of another category, or without what the metric is about."""
+
 
 def check_ids(task: str, ids: Sequence[str]) -> None:
     """Refuse a task that has no items, or two with the same id.
@@ -60,6 +63,28 @@ def records_sample(records: Sequence[ItemRecord], name: str) -> Sample:
     return sample_of([s.value for s in scores], [s.weight for s in scores], [record.cluster for record in records])
 
 
+def estimates(records: Sequence[ItemRecord], metrics: Sequence[str]) -> tuple[dict[str, Estimate], list[str]]:
+    """The named metrics over these records, and in words which of them have no finite value."""
+    found: dict[str, Estimate] = {}
+    remarks: list[str] = []
+    for name in metrics:
+        row = metric(name)
+        held = [record for record in records if record.scores[score_name(name)] != NOTHING]
+        sample = records_sample(held, name) if held else None
+        if sample is None or (row.quantile is None and not sample.weights.sum()):
+            remarks.append(f"{name} is left out: no item has a part in it")
+            continue
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            got = summarise(sample, row)
+        if not math.isfinite(got.value):
+            remarks.append(f"{name} is too large for a floating-point number and is left out")
+            continue
+        ci = got.ci if got.ci and all(map(math.isfinite, got.ci)) else None
+        stderr = got.stderr if got.stderr is not None and math.isfinite(got.stderr) else None
+        found[name] = Estimate(value=got.value, stderr=stderr, ci=ci, n=len(held), unit=row.unit)
+    return found, remarks
+
+
 def task_result(
     task: str,
     kind: str,
@@ -80,18 +105,8 @@ def task_result(
     if not records:
         first = failures[0]
         raise RunError(f"all {len(failures)} items failed; '{first.id}': {first.message}", where=task)
-    found: dict[str, Estimate] = {}
-    remarks = list(notes)
-    for name in metrics:
-        row = metric(name)
-        with np.errstate(over="ignore", invalid="ignore"):
-            got = summarise(records_sample(records, name), row)
-        if not math.isfinite(got.value):
-            remarks.append(f"{name} is too large for a floating-point number and is left out")
-            continue
-        ci = got.ci if got.ci and all(map(math.isfinite, got.ci)) else None
-        stderr = got.stderr if got.stderr is not None and math.isfinite(got.stderr) else None
-        found[name] = Estimate(value=got.value, stderr=stderr, ci=ci, n=len(records), unit=row.unit)
+    found, remarks = estimates(records, metrics)
+    remarks = [*notes, *remarks]
     return TaskResult(
         task=task,
         kind=kind,

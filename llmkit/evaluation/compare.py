@@ -76,7 +76,7 @@ def _difference(name: str, pairs: Sequence[tuple[ItemRecord, ItemRecord]]) -> Di
     row = metric(name)
     ours = records_sample([first for first, _ in pairs], name)
     theirs = records_sample([second for _, second in pairs], name)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         got = summarise_difference(ours, theirs, row)
         p_value, test = paired_test(ours, theirs, row)
     better, worse = ((), ()) if row.quantile is not None else _changed(score_name(name), pairs, better=row.better)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmkit.errors import DataError, UsageError, closest
@@ -27,10 +27,10 @@ from llmkit.evaluation.result import Difference, Estimate, Interval, TaskCompari
 
 Mode = Literal["estimate", "sure", "point"]
 Operator = Literal[">=", "<=", ">", "<"]
-Outcome = Literal["passed", "failed", "inconclusive"]
+Outcome = Literal["passed", "failed", "inconclusive", "skipped"]
 
 _SECONDS: Mapping[str, float] = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0}
-_NAME = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9_-]*)\.)?([A-Za-z][A-Za-z0-9_]*(?:@[0-9]+)?)")
+_NAME = re.compile(r"(?:([A-Za-z0-9][A-Za-z0-9_-]*)\.)?([A-Za-z][A-Za-z0-9_]*(?:@[A-Za-z0-9]+(?:-[a-z]+)*)?)")
 _MODE = re.compile(r"([A-Za-z]+)\s*:")
 _OPERATOR = re.compile(r">=|<=|>|<(?!=)")
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
@@ -69,8 +69,9 @@ class Gate:
 
 @dataclass(frozen=True)
 class GateResult:
-    """What came of a gate. `value`, `ci` and `bound` are of the difference where the gate is on the baseline.
+    """What came of a gate.
 
+    `value`, `ci` and `bound` are of the difference where the gate is on the baseline, which `of_baseline` says.
     `items_needed` is how many items would decide an inconclusive gate if the figures stayed as they are; None if no
     number would.
     """
@@ -85,6 +86,14 @@ class GateResult:
     ci: Interval | None
     items: int
     items_needed: int | None = None
+    unit: str = ""
+    op: str = ">="
+    of_baseline: bool = False
+
+    @property
+    def stops(self) -> bool:
+        """Whether it keeps a release back."""
+        return self.outcome in ("failed", "inconclusive")
 
 
 def parse_gate(text: str) -> Gate:
@@ -213,8 +222,18 @@ def resolve(gate: Gate, measured: Mapping[str, Collection[str]]) -> tuple[str, s
     return tasks[0], gate.metric
 
 
-def judge(gate: Gate, results: Sequence[TaskResult], comparisons: Sequence[TaskComparison] | None = None) -> GateResult:
-    """Decide a gate. `comparisons` are with the baseline; None if there is no baseline.
+def judge(
+    gate: Gate,
+    results: Sequence[TaskResult],
+    comparisons: Sequence[TaskComparison] | None = None,
+    *,
+    awaited: str = "",
+) -> GateResult:
+    """Decide a gate.
+
+    Args:
+        comparisons: with the baseline; None if there is no baseline.
+        awaited: a baseline that does not exist yet, which was allowed: gates on it are skipped.
 
     Raises:
         UsageError: the metric was not measured or is ambiguous, there is no baseline, or a unit is missing or wrong.
@@ -225,6 +244,9 @@ def judge(gate: Gate, results: Sequence[TaskResult], comparisons: Sequence[TaskC
     missing = len(result.failures)
     figure: Estimate | Difference = result.metrics[metric]
     check_unit(gate, figure.unit)
+    if gate.baseline and awaited:
+        why = f"{metric} is {_number(figure.value, figure.unit)}; there is no baseline {awaited} yet to compare it with"
+        return _result(gate, "skipped", why, (task, metric), figure)
     if gate.baseline:
         comparison = _comparison(gate, task, metric, comparisons)
         figure, missing = comparison.differences[metric], max(missing, comparison.missing)
@@ -232,8 +254,25 @@ def judge(gate: Gate, results: Sequence[TaskResult], comparisons: Sequence[TaskC
     if missing and outcome == "passed":
         outcome, needed = "inconclusive", None
         explanation += f"; but {missing} items could not be evaluated, and a gate does not pass on part of the data"
+    return replace(_result(gate, outcome, explanation, (task, metric), figure), items_needed=needed)
+
+
+def _result(
+    gate: Gate, outcome: Outcome, explanation: str, about: tuple[str, str], figure: Estimate | Difference
+) -> GateResult:
     return GateResult(
-        gate.expr, outcome, explanation, task, metric, figure.value, gate.bound, figure.ci, figure.n, needed
+        expr=gate.expr,
+        outcome=outcome,
+        explanation=explanation,
+        task=about[0],
+        metric=about[1],
+        value=figure.value,
+        bound=gate.bound,
+        ci=figure.ci,
+        items=figure.n,
+        unit=figure.unit,
+        op=gate.op,
+        of_baseline=gate.baseline and outcome != "skipped",
     )
 
 

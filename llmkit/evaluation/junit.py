@@ -32,11 +32,14 @@ def junit_xml(results: Sequence[TaskResult], gates: Sequence[GateResult], *, nam
         case = SubElement(suite, "testcase", classname="gates", name=_clean(gate.expr))
         if gate.outcome == "passed":
             SubElement(case, "system-out").text = _clean(gate.explanation)
+        elif not gate.stops:
+            SubElement(case, "skipped", message=_clean(gate.explanation))
         else:
             SubElement(case, "failure", type=gate.outcome, message=_clean(gate.explanation))
     for part in (tasks, suite):
         part.set("failures", str(len(part.findall("testcase/failure"))))
         part.set("errors", "0")
+        part.set("skipped", str(len(part.findall("testcase/skipped"))))
     root.set("tests", str(len(results) + len(gates)))
     root.set("failures", str(len(root.findall("testsuite/testcase/failure"))))
     indent(root)

@@ -12,6 +12,7 @@ from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 
 from llmkit.errors import DataError
 from llmkit.evaluation.kinds.qa import QAItem
+from llmkit.evaluation.kinds.rag import RagItem
 from llmkit.evaluation.kinds.retrieval import Place, RetrievalItem
 from llmkit.text.document import Document, Span
 
@@ -57,6 +58,7 @@ class _PlaceRecord(BaseModel):
     source: str = Field(min_length=1)
     start: int | None = Field(default=None, ge=0)
     end: int | None = Field(default=None, ge=0)
+    record: str = ""
 
     @model_validator(mode="after")
     def _is_a_span(self) -> _PlaceRecord:
@@ -68,19 +70,37 @@ class _PlaceRecord(BaseModel):
 
     def place(self) -> Place:
         if self.start is None or self.end is None:
-            return Place(self.source)
-        return Place(self.source, Span(self.start, self.end))
+            return Place(self.source, None, self.record)
+        return Place(self.source, Span(self.start, self.end), self.record)
 
 
-class _RetrievalRecord(_Record):
-    relevant: tuple[_PlaceRecord, ...] = Field(min_length=1)
+_PLACE = ("source", "start", "end", "record")
 
+
+class _Located(_Record):
     @model_validator(mode="before")
     @classmethod
     def _one_place_may_lie_flat(cls, values: Any) -> Any:
         if isinstance(values, Mapping) and "relevant" not in values and "source" in values:
-            return {**values, "relevant": [{key: values.get(key) for key in ("source", "start", "end")}]}
+            return {**values, "relevant": [{key: values.get(key) for key in _PLACE if key in values}]}
         return values
+
+
+class _RetrievalRecord(_Located):
+    relevant: tuple[_PlaceRecord, ...] = Field(min_length=1)
+
+
+class _RagRecord(_Located):
+    relevant: tuple[_PlaceRecord, ...] = ()
+    answers: Annotated[tuple[str, ...], BeforeValidator(_answer_list)] = Field(
+        default=(), validation_alias=AliasChoices("answers", "answer")
+    )
+
+    @model_validator(mode="after")
+    def _says_what_is_right(self) -> _RagRecord:
+        if not self.answers and not self.relevant:
+            raise ValueError('it has neither an answer nor a source; write "answer": "" where there is none')
+        return self
 
 
 _R = TypeVar("_R", bound=_Record)
@@ -113,6 +133,25 @@ def retrieval_items(rows: Iterable[Row]) -> list[RetrievalItem]:
             record.cluster or record.relevant[0].source,
         )
         for number, record in enumerate((_read(_RetrievalRecord, row) for row in rows), start=1)
+    ]
+
+
+def rag_items(rows: Iterable[Row]) -> list[RagItem]:
+    """Questions with gold answers, the places that answer them, or both: the keys of `qa_items` and
+    `retrieval_items`. An empty answer says that the documents have none.
+
+    Raises:
+        DataError: a record lacks a key or has one of another type; names the record.
+    """
+    return [
+        RagItem(
+            record.id or str(number),
+            record.question,
+            record.answers,
+            tuple(place.place() for place in record.relevant),
+            record.cluster or (record.relevant[0].source if record.relevant else ""),
+        )
+        for number, record in enumerate((_read(_RagRecord, row) for row in rows), start=1)
     ]
 
 

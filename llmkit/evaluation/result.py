@@ -50,14 +50,25 @@ class Score(_Value):
         return self.value / self.weight if self.weight else 1.0
 
 
+SAID = frozenset(
+    {"answer", "answers_given", "completion_given", "generated", "output", "prediction", "predicted", "response",
+     "retrieved", "citations", "quotes", "verdict", "said"}
+)  # fmt: skip
+"""Keys of an item's detail that hold what the system said; all others hold what was put to it, or would be right."""
+
+
 class ItemRecord(_Value):
-    """One evaluated item: its scores by name, and what a reader of the report wants to see of it."""
+    """One evaluated item: its scores by name, and what a reader of the report wants to see of it.
+
+    `seen` names the training dataset of the measured model in which the item occurs; "" where it is in none.
+    """
 
     id: str
     cluster: str
     """Items with the same cluster (their document) are not independent; a lone item has its own id here."""
     scores: dict[str, Score]
     detail: dict[str, JsonValue] = Field(default_factory=dict)
+    seen: str = ""
 
 
 class ItemFailure(_Value):
@@ -65,6 +76,14 @@ class ItemFailure(_Value):
 
     id: str
     message: str
+
+
+class Spent(_Value):
+    """What an endpoint was asked for: answers, and the tokens that it says it read and wrote for them."""
+
+    answers: int = 0
+    prompt_tokens: int = 0
+    tokens: int = 0
 
 
 class TaskResult(_Value):
@@ -78,6 +97,7 @@ class TaskResult(_Value):
         data_digest: sha256 over ids and content of the items: two results are comparable only if theirs are equal.
         failures: items that gave an error instead of an answer.
         notes: facts a reader must know (prompts that were cut, a metric that has no finite value).
+        spent: on the endpoint that was measured; None where there was none.
     """
 
     task: str
@@ -87,6 +107,7 @@ class TaskResult(_Value):
     data_digest: str
     failures: tuple[ItemFailure, ...] = ()
     notes: tuple[str, ...] = ()
+    spent: Spent | None = None
 
 
 class Difference(_Value):

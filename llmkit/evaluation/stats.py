@@ -241,6 +241,19 @@ def permutation_test(candidate: Sample, baseline: Sample, metric: Metric, *, see
     return (reached + 1) / (total + 1), f"permutation, {permutations:,} samples"
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values adjusted for being several (Holm, 1979, "A Simple Sequentially Rejective Multiple Test Procedure").
+
+    Rejecting those below a level keeps the chance of any false rejection below that level, whatever their dependence.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, at in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[at]))
+        adjusted[at] = largest
+    return adjusted
+
+
 def _swapped(candidate: Sample, baseline: Sample, metric: Metric, swaps: NDArray[np.bool_]) -> Floats:
     """Candidate minus baseline after each row of swaps, shape (rows, clusters)."""
     if metric.quantile is not None:

@@ -21,67 +21,96 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, RootModel, model_validator
+from pydantic import ConfigDict, Field, RootModel, model_validator
 
-from llmkit.evaluation.kinds import loss, perplexity, qa, retrieval
+from llmkit.evaluation.kinds import (
+    bbq,
+    choice,
+    crows_pairs,
+    injection,
+    judge,
+    loss,
+    memorisation,
+    perplexity,
+    privacy,
+    pseudo_perplexity,
+    qa,
+    rag,
+    retrieval,
+    spans,
+)
+from llmkit.evaluation.kinds.bbq import BBQTask
+from llmkit.evaluation.kinds.choice import ChoiceTask, ClassificationTask, ClozeTask
+from llmkit.evaluation.kinds.crows_pairs import CrowsPairsTask
+from llmkit.evaluation.kinds.generation import GenerationTask
+from llmkit.evaluation.kinds.injection import InjectionTask
+from llmkit.evaluation.kinds.judge import JudgeTask
+from llmkit.evaluation.kinds.memorisation import MemorisationTask
+from llmkit.evaluation.kinds.privacy import PiiLeakageTask
+from llmkit.evaluation.kinds.pseudo_perplexity import PseudoPerplexityTask
+from llmkit.evaluation.kinds.rag import RagTask
+from llmkit.evaluation.kinds.spans import SpansTask
+from llmkit.evaluation.spec import DatasetSpec, TaskSpec
 
 Item = TypeVar("Item")
 
 
-class _Task(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    id: str = Field(
-        default="", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", description="Name of the task in results and gates."
-    )
-    limit: int | None = Field(default=None, ge=1, description="Evaluate at most this many items, drawn by a hash.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _id_is_the_kind(cls, values: Any) -> Any:
-        if isinstance(values, Mapping) and "id" not in values and "kind" in values:
-            return {**values, "id": values["kind"]}
-        return values
-
-
-class _DatasetTask(_Task):
-    data: str = Field(description="A dataset of the registry, a file or a folder.")
-    split: Literal["train", "validation", "test"] = Field(default="test", description="Which part of a dataset.")
-
-
-class LossTask(_DatasetTask):
+class LossTask(DatasetSpec):
     """Loss per trained token on the completions of chat examples."""
 
     kind: Literal["loss"]
 
 
-class PerplexityTask(_DatasetTask):
+class PerplexityTask(DatasetSpec):
     """Rolling perplexity of documents."""
 
     kind: Literal["perplexity"]
 
 
-class RetrievalTask(_Task):
+class RetrievalTask(TaskSpec):
     """Known places that a search must bring up."""
 
     kind: Literal["retrieval"]
     data: str | None = Field(
         default=None,
-        description="A question file; without one, questions are made from docstrings of the index's own Python files.",
+        description="A question file; without one, questions are made of the index's own text, and marked as made.",
+    )
+    made: Literal["docstrings", "sentences"] | None = Field(
+        default=None,
+        description="What questions are made of: docstrings of Python files where there are any, else sentences.",
     )
     cutoffs: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         default=(1, 5, 10), min_length=1, description="The k of recall@k; nDCG and MRR look as far as the largest."
     )
 
 
-class QATask(_Task):
+class QATask(TaskSpec):
     """Answers against gold answers."""
 
     kind: Literal["qa"]
     data: str = Field(description="A question file with gold answers.")
 
 
-Task = Annotated[LossTask | PerplexityTask | RetrievalTask | QATask, Field(discriminator="kind")]
+Task = Annotated[
+    LossTask
+    | PerplexityTask
+    | RetrievalTask
+    | QATask
+    | ChoiceTask
+    | ClozeTask
+    | GenerationTask
+    | ClassificationTask
+    | SpansTask
+    | PseudoPerplexityTask
+    | RagTask
+    | CrowsPairsTask
+    | BBQTask
+    | MemorisationTask
+    | PiiLeakageTask
+    | InjectionTask
+    | JudgeTask,
+    Field(discriminator="kind"),
+]
 
 
 class Suite(RootModel[tuple[Task, ...]]):
@@ -109,7 +138,7 @@ class Kind:
         needs: what must be named to run it; "either" is a model on its own, an index, or both.
     """
 
-    spec: type[_Task]
+    spec: type[TaskSpec]
     metrics: Callable[[Any], Sequence[str]]
     needs: Literal["model", "index", "either"]
 
@@ -119,6 +148,19 @@ KINDS: Mapping[str, Kind] = {
     "perplexity": Kind(PerplexityTask, lambda task: perplexity.METRICS, needs="model"),
     "retrieval": Kind(RetrievalTask, lambda task: retrieval.metric_names(task.cutoffs), needs="index"),
     "qa": Kind(QATask, lambda task: qa.METRICS, needs="either"),
+    "rag": Kind(RagTask, lambda task: rag.METRICS, needs="either"),
+    "crows_pairs": Kind(CrowsPairsTask, lambda task: crows_pairs.METRICS, needs="model"),
+    "bbq": Kind(BBQTask, lambda task: bbq.METRICS, needs="model"),
+    "memorisation": Kind(MemorisationTask, lambda task: memorisation.metric_names(task.prefixes), needs="model"),
+    "pii_leakage": Kind(PiiLeakageTask, lambda task: privacy.METRICS, needs="model"),
+    "injection": Kind(InjectionTask, lambda task: injection.METRICS, needs="model"),
+    "judge": Kind(JudgeTask, lambda task: judge.METRICS, needs="either"),
+    "multiple_choice": Kind(ChoiceTask, lambda task: choice.CHOICE_METRICS, needs="model"),
+    "cloze": Kind(ClozeTask, lambda task: choice.CLOZE_METRICS, needs="model"),
+    "generation": Kind(GenerationTask, lambda task: task.metrics, needs="model"),
+    "classification": Kind(ClassificationTask, lambda task: choice.CLASS_METRICS, needs="model"),
+    "spans": Kind(SpansTask, lambda task: spans.METRICS, needs="model"),
+    "pseudo_perplexity": Kind(PseudoPerplexityTask, lambda task: pseudo_perplexity.METRICS, needs="model"),
 }
 
 

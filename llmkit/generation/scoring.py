@@ -32,6 +32,13 @@ class CompletionScore(NamedTuple):
     cut: int
 
 
+class Likelihood(NamedTuple):
+    """A continuation's natural-log probability, and whether it is what greedy decoding would write."""
+
+    value: float
+    greedy: bool
+
+
 class Fill(NamedTuple):
     """A candidate for a masked word, with its probability."""
 
@@ -59,16 +66,44 @@ def completion_nll(
         UsageError: a masked model, which gives no likelihood from left to right.
         DataError: an empty prompt or completion, or a completion longer than the context.
     """
+    rows = _rows(local, pairs)
+    scores = {
+        row.index: CompletionScore(-found.value, len(row.says), row.cut)
+        for row, found in _scored(local, rows, batch_tokens)
+    }
+    return [scores[index] for index in range(len(pairs))]
+
+
+def likelihoods(
+    local: LocalModel, pairs: Sequence[TokenPair], *, batch_tokens: int = BATCH_TOKENS
+) -> Iterator[tuple[int, Likelihood]]:
+    """(number of the pair, its likelihood) as they are found, those of the longest pairs first.
+
+    A context that does not fit loses its beginning, and a continuation that does not fit its own: what is left is
+    scored, as in lm-evaluation-harness.
+
+    Raises:
+        UsageError, DataError: as `completion_nll`, but for a continuation that is too long.
+    """
+    most = local.context
+    shorter = [(prompt, said[-most:]) if len(said) > most else (prompt, said) for prompt, said in pairs]
+    for row, found in _scored(local, _rows(local, shorter), batch_tokens):
+        yield row.index, found
+
+
+def _rows(local: LocalModel, pairs: Sequence[TokenPair]) -> list[_Row]:
+    """Longest first."""
     if local.objective == "masked":
         raise UsageError("a masked model has no likelihood from left to right", mend="use a causal or seq2seq model")
-    rows = sorted((_row(local, i, *pair) for i, pair in enumerate(pairs)), key=lambda r: (-len(r.reads), -len(r.says)))
+    return sorted((_row(local, i, *pair) for i, pair in enumerate(pairs)), key=lambda r: (-len(r.reads), -len(r.says)))
+
+
+def _scored(local: LocalModel, rows: Sequence[_Row], batch_tokens: int) -> Iterator[tuple[_Row, Likelihood]]:
     score = _causal_batch if local.objective == "causal" else _seq2seq_batch
-    scores: dict[int, CompletionScore] = {}
-    with torch.inference_mode(), torch.autocast(local.device.type, enabled=False):
-        for batch in _batches(local, rows, batch_tokens):
-            for row, nll in zip(batch, score(local, batch), strict=True):
-                scores[row.index] = CompletionScore(nll, len(row.says), row.cut)
-    return [scores[index] for index in range(len(pairs))]
+    for batch in _batches(local, rows, batch_tokens):
+        with torch.inference_mode(), torch.autocast(local.device.type, enabled=False):
+            found = score(local, batch)
+        yield from zip(batch, found, strict=True)
 
 
 def loglikelihood(local: LocalModel, pairs: Sequence[TokenPair]) -> list[float]:
@@ -82,6 +117,15 @@ def encode_text(local: LocalModel, text: str) -> list[int]:
     A control token's name in the text is ordinary characters, as it is in training.
     """
     ids: list[int] = local.tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
+    return ids
+
+
+def encode_document(local: LocalModel, text: str) -> list[int]:
+    """As `encode_text`, with what the tokenizer adds of its own (BOS), as lm-evaluation-harness counts perplexity.
+
+    So a model whose tokenizer adds BOS is also asked how likely BOS is after the prefix token.
+    """
+    ids: list[int] = local.tokenizer(text, split_special_tokens=True)["input_ids"]
     return ids
 
 
@@ -155,22 +199,22 @@ def _kept(local: LocalModel, batch: Sequence[_Row]) -> int:
     return width - min(len(row.reads) - len(row.says) for row in batch)
 
 
-def _causal_batch(local: LocalModel, batch: Sequence[_Row]) -> list[float]:
-    ids, mask = _padded([row.reads for row in batch], local.device)
+def _causal_batch(local: LocalModel, batch: Sequence[_Row]) -> list[Likelihood]:
+    ids, mask = padded([row.reads for row in batch], local.device)
     kept = _kept(local, batch)
     only_last = {"logits_to_keep": kept} if local.takes("logits_to_keep") else {}
     logits = local.model(input_ids=ids, attention_mask=mask, use_cache=False, **only_last).logits
     offset = ids.shape[1] - kept
     return [
-        _nll(logits[i, len(row.reads) - len(row.says) - offset : len(row.reads) - offset], row.says)
+        likelihood(logits[i, len(row.reads) - len(row.says) - offset : len(row.reads) - offset], row.says)
         for i, row in enumerate(batch)
     ]
 
 
-def _seq2seq_batch(local: LocalModel, batch: Sequence[_Row]) -> list[float]:
-    ids, mask = _padded([row.reads for row in batch], local.device)
+def _seq2seq_batch(local: LocalModel, batch: Sequence[_Row]) -> list[Likelihood]:
+    ids, mask = padded([row.reads for row in batch], local.device)
     start = int(local.model.config.decoder_start_token_id)
-    said, said_mask = _padded([[start, *row.says[:-1]] for row in batch], local.device)
+    said, said_mask = padded([[start, *row.says[:-1]] for row in batch], local.device)
     logits = local.model(
         input_ids=ids,
         attention_mask=mask,
@@ -178,10 +222,10 @@ def _seq2seq_batch(local: LocalModel, batch: Sequence[_Row]) -> list[float]:
         decoder_attention_mask=said_mask,
         use_cache=False,
     ).logits
-    return [_nll(logits[i, : len(row.says)], row.says) for i, row in enumerate(batch)]
+    return [likelihood(logits[i, : len(row.says)], row.says) for i, row in enumerate(batch)]
 
 
-def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and attention mask, shape (rows, longest), padded on the right."""
     width = max(map(len, rows))
     ids = torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device)
@@ -189,7 +233,9 @@ def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.
     return ids, mask
 
 
-def _nll(logits: torch.Tensor, targets: Sequence[int]) -> float:
-    """Summed over positions; logits of shape (positions, vocabulary)."""
-    wanted = torch.tensor(targets, device=logits.device).unsqueeze(-1)
-    return -float(torch.log_softmax(logits.float(), dim=-1).gather(-1, wanted).sum())
+def likelihood(logits: torch.Tensor, targets: Sequence[int]) -> Likelihood:
+    """Of targets, summed over positions; logits of shape (positions, vocabulary)."""
+    wanted = torch.tensor(targets, device=logits.device)
+    shares = torch.log_softmax(logits.float(), dim=-1)
+    greedy = bool((shares.argmax(dim=-1) == wanted).all())
+    return Likelihood(float(shares.gather(-1, wanted.unsqueeze(-1)).sum()), greedy)

@@ -14,7 +14,15 @@ from llmkit.errors import BusyError
 from llmkit.registry import shelf
 from llmkit.registry.digests import DIGEST_AREA
 from llmkit.registry.disk import tree_size, writing
-from llmkit.registry.layout import BUILD_PREFIX, CACHE_RECORD, DOWNLOAD_AREA, TOMBSTONE, TRASH_PREFIX, Layout
+from llmkit.registry.layout import (
+    ANSWER_AREA,
+    BUILD_PREFIX,
+    CACHE_RECORD,
+    DOWNLOAD_AREA,
+    TOMBSTONE,
+    TRASH_PREFIX,
+    Layout,
+)
 from llmkit.registry.locks import held
 from llmkit.registry.upkeep import empty_tombstone
 
@@ -93,6 +101,8 @@ def _candidates(layout: Layout, oldest: float) -> Iterator[_Candidate]:
         for path in _children(area):
             if area.name == DIGEST_AREA:
                 why = _if_untouched(path, oldest, "digests of files that were not looked at for long")
+            elif area.name == ANSWER_AREA:
+                why = _if_untouched(path, oldest, "a model's answers to evaluations that were not repeated for long")
             elif area.name == DOWNLOAD_AREA:
                 why = _if_untouched(path, oldest, "copies of what was fetched and not asked for again")
             else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llmkit.answering.fitting import Writer
     from llmkit.answering.quoting import Marker
     from llmkit.answering.retrieve import Ranking
+    from llmkit.evaluation.kinds.rag import RagAnswer
     from llmkit.generation.endpoint import EndpointModel
     from llmkit.generation.local import LocalModel
     from llmkit.retrieval.search import Mode
@@ -69,6 +70,31 @@ def answer_text(question: str, knowledge: Knowledge | None, model: Writes | None
         return str(alone(question, model, GREEDY)["answer"])
     found = from_index(question, knowledge, writer=writer_of(model, GREEDY) if model is not None else None)
     return "" if found.abstained else found.text
+
+
+def said_in(found: Answer, confidence: Callable[[Answer], float | None]) -> RagAnswer:
+    """An answer as it is scored: without the numbers of its citations, and the places that they name."""
+    from llmkit.answering.claims import claims
+    from llmkit.answering.grounded import UNSUPPORTED
+    from llmkit.evaluation.kinds.rag import RagAnswer
+    from llmkit.evaluation.kinds.retrieval import Place
+    from llmkit.text.document import Span
+
+    places = tuple(Place(each.source, Span(each.start, each.end), each.record) for each in found.citations)
+    sure = confidence(found)
+    if found.abstained:
+        return RagAnswer("", True, confidence=sure)
+    quotes = "\n\n".join(f"{each.quote} [{number}]" for number, each in enumerate(found.citations, 1))
+    if found.text == quotes:  # the documents' own words: nothing in them is a claim of ours
+        marks = [each.answer_span for each in found.citations if each.answer_span is not None]
+        best = max(marks, key=lambda mark: mark.score, default=None)
+        text = "\n".join(each.quote for each in found.citations)
+        return RagAnswer(text, False, best.text if best else "", places, len(places), 0, sure)
+    said = claims(found.text.replace(UNSUPPORTED, ""))
+    text = " ".join(claim.text for claim in said)
+    states = sum(claim.states for claim in said)
+    unsupported = len(found.unsupported)
+    return RagAnswer(text, False, "", places, max(states, unsupported), unsupported, sure)
 
 
 def as_payload(answer: Answer, knowledge: Knowledge) -> dict[str, Any]:

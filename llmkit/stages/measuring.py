@@ -2,47 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmkit.errors import DataError, NotFoundError
-from llmkit.registry.refs import PathRef, parse_input
-from llmkit.stages import models
-from llmkit.stages.base import Context, Inputs, Raw
+from llmkit.errors import DataError
+from llmkit.stages import measuring_answers, measuring_safety, models, prompting
+from llmkit.stages.base import Context, Inputs
+from llmkit.stages.kept_answers import KeptAnswers
 from llmkit.stages.knowledge import Knowledge, opened
+from llmkit.stages.measuring_answers import MADE
+from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, located, role_of, rows_of
+from llmkit.stages.meter import Meter
 
 if TYPE_CHECKING:
     from llmkit.evaluation.result import TaskResult
     from llmkit.evaluation.tasks import Suite
     from llmkit.generation.local import LocalModel
-    from llmkit.registry.artifact import Artifact
-    from llmkit.registry.store import Registry
     from llmkit.stages.eval import EvalConfig
-
-
-def find_data(suite: Suite, registry: Registry) -> Inputs:
-    """The data of every task that names some: a dataset, or a file or folder.
-
-    Raises:
-        NotFoundError: it is not there.
-    """
-    artifacts: dict[str, Artifact] = {}
-    raw: dict[str, Raw] = {}
-    for task in suite.root:
-        name = getattr(task, "data", None)
-        if name is None:
-            continue
-        ref = parse_input(name)
-        if isinstance(ref, PathRef):
-            if not ref.path.exists():
-                raise NotFoundError(f"no such file: {name}", where=f"task {task.id}", mend="check the path")
-            raw[_role(task)] = Raw(name, registry.input_digest([ref.path]).digest, ref.path)
-        else:
-            artifacts[_role(task)] = registry.resolve(name, "dataset")
-    return Inputs(artifacts, raw)
 
 
 def measure(suite: Suite, found: Inputs, side: str, cfg: EvalConfig, ctx: Context) -> list[TaskResult]:
@@ -52,19 +30,19 @@ def measure(suite: Suite, found: Inputs, side: str, cfg: EvalConfig, ctx: Contex
         DataError: a task has no items, or data that does not fit it.
     """
     with ExitStack() as stack:
-        bench = _Bench(found, side, cfg, ctx, stack)
+        bench = Bench(found, side, cfg, ctx, stack)
         results = []
         for task in suite.root:
             runner = RUNNERS[task.kind]
             if bench.has(runner.needs):
                 with ctx.reporter.progress(f"{side.replace('-', ' ')}{task.id}", unit="items") as bar:
-                    results.append(runner.run(task, bench))
+                    results.append(bench.meter.read(runner.run(task, bench)))
                     bar.advance(len(results[-1].items))
         return results
 
 
 @dataclass
-class _Bench:
+class Bench:
     """What tasks are measured with, each opened when the first task asks for it."""
 
     found: Inputs
@@ -72,7 +50,9 @@ class _Bench:
     cfg: EvalConfig
     ctx: Context
     stack: ExitStack
+    meter: Meter = field(default_factory=Meter)
     _model: LocalModel | None = None
+    _kept: KeptAnswers | None = None
     _knowledge: Knowledge | None = None
 
     def has(self, need: str) -> bool:
@@ -91,6 +71,15 @@ class _Bench:
         return self._model
 
     @property
+    def kept(self) -> KeptAnswers:
+        """What this side's model answered before."""
+        if self._kept is None:
+            cache = self.ctx.registry.layout.cache
+            self._kept = prompting.kept_answers(self.found, self.side, self.cfg.device, cache)
+            self.stack.callback(self._kept.close)
+        return self._kept
+
+    @property
     def knowledge(self) -> Knowledge:
         if self._knowledge is None:
             artifact = self.found.artifacts[f"{self.side}index"]
@@ -100,7 +89,12 @@ class _Bench:
     def generator(self) -> Any:
         """What answers questions: an endpoint, or the local model."""
         role = f"{self.side}model"
-        return models.generator(self.found, role) if models.is_endpoint(self.found, role) else self.model
+        if not models.is_endpoint(self.found, role):
+            return self.model
+        from llmkit.stages.metering import metered
+
+        endpoint: Any = models.generator(self.found, role)
+        return metered(endpoint, self.meter)
 
 
 @dataclass(frozen=True)
@@ -108,18 +102,18 @@ class Runner:
     """How a kind of task is measured, and what on."""
 
     needs: str
-    run: Callable[[Any, _Bench], TaskResult]
+    run: Callable[[Any, Bench], TaskResult]
 
 
-def _loss(task: Any, bench: _Bench) -> TaskResult:
+def _loss(task: Any, bench: Bench) -> TaskResult:
     from llmkit.evaluation.kinds.loss import LossItem, evaluate_loss
     from llmkit.evaluation.tasks import draw
     from llmkit.generation.scoring import completion_nll
 
     local, items = bench.model, []
     # Examples of a dataset come from documents; rows of a file stand for themselves.
-    documents = _role(task) in bench.found.artifacts
-    for example in draw(_examples(task, bench), task.limit, id_of=lambda e: e.id, seed=bench.cfg.seed):
+    documents = role_of(task) in bench.found.artifacts
+    for example in draw(examples_of(task, bench), task.limit, id_of=lambda e: e.id, seed=bench.cfg.seed):
         messages = [{"role": message.role, "content": message.content} for message in example.messages]
         encoded = local.encode_example(messages)
         prompt = "\n".join(message.content for message in example.prompt)
@@ -136,78 +130,59 @@ def _loss(task: Any, bench: _Bench) -> TaskResult:
     return evaluate_loss(task.id, items, lambda pairs: completion_nll(local, pairs))
 
 
-def _perplexity(task: Any, bench: _Bench) -> TaskResult:
+def _perplexity(task: Any, bench: Bench) -> TaskResult:
     from llmkit.evaluation.kinds.perplexity import TextItem, evaluate_perplexity
     from llmkit.evaluation.tasks import draw
-    from llmkit.generation.scoring import encode_text, loglikelihood
+    from llmkit.generation.scoring import encode_document, loglikelihood
 
     local = bench.model
-    documents = draw(list(_documents(task, bench)), task.limit, id_of=lambda d: d.id, seed=bench.cfg.seed)
-    items = [TextItem(each.id, each.text, encode_text(local, each.text), each.source) for each in documents]
+    documents = draw(list(documents_of(task, bench)), task.limit, id_of=lambda d: d.id, seed=bench.cfg.seed)
+    items = [TextItem(each.id, each.text, encode_document(local, each.text), each.source) for each in documents]
     return evaluate_perplexity(
         task.id, items, lambda pairs: loglikelihood(local, pairs), prefix=local.prefix_id, length=local.context
     )
 
 
-def _retrieval(task: Any, bench: _Bench) -> TaskResult:
+def _retrieval(task: Any, bench: Bench) -> TaskResult:
+    from llmkit.answering.made import HOW, retrieval_questions
     from llmkit.evaluation.kinds.retrieval import Place, evaluate_retrieval
     from llmkit.evaluation.questions import docstring_questions, retrieval_items
     from llmkit.evaluation.tasks import draw
 
     searcher = bench.knowledge.searcher
+    made = ""
     if task.data is None:
-        items = docstring_questions(_indexed_documents(searcher))
+        items = docstring_questions(indexed_documents(searcher)) if task.made != "sentences" else []
+        made = "first lines of docstrings, which ask for their own definitions" if items else HOW
+        if not items and task.made != "docstrings":
+            items = retrieval_questions(searcher.view, task.limit or MADE, seed=bench.cfg.seed)
         if not items:
             raise DataError(
-                "no question can be made from the index's own documents: none is documented Python source",
+                "no question can be made of the index's own documents",
                 where=f"task {task.id}",
                 mend="give a question file: `data: questions.jsonl`",
             )
     else:
-        items = _located(retrieval_items(_question_rows(task, bench)), searcher, task)
+        items = located(retrieval_items(rows_of(task, bench)), searcher, task)
     most = max(task.cutoffs)
     searcher.search("warm up", most=most)  # the first search loads the encoder, which is no part of a search's time
 
     def search(question: str) -> list[Place]:
-        return [Place(hit.chunk.source, hit.chunk.span) for hit in searcher.search(question, most=most)]
+        return [
+            Place(hit.chunk.source, hit.chunk.span, hit.chunk.record) for hit in searcher.search(question, most=most)
+        ]
 
     chosen = draw(items, task.limit, id_of=lambda item: item.id, seed=bench.cfg.seed)
-    return evaluate_retrieval(task.id, chosen, search, cutoffs=task.cutoffs)
+    return evaluate_retrieval(task.id, chosen, search, cutoffs=task.cutoffs, made=made)
 
 
-def _located(items: Sequence[Any], searcher: Any, task: Any) -> list[Any]:
-    """The items with their sources as the index names them: a path in a question file may be relative to here.
-
-    Raises:
-        DataError: a source is not in the index, so its question could only ever be missed.
-    """
-    from dataclasses import replace
-
-    known = {source for source, _ in searcher.view.sources(searcher.view.counts[0])}
-
-    def locate(source: str, item: Any) -> str:
-        for name in (source, str(Path(source).absolute()), str(Path(source).resolve())):
-            if name in known:
-                return name
-        raise DataError(
-            f"the question '{item.id}' names {source}, which is not in the index",
-            where=f"task {task.id}",
-            mend="give the path as `ask --json` shows it, or index that file",
-        )
-
-    return [
-        replace(item, relevant=tuple(place._replace(source=locate(place.source, item)) for place in item.relevant))
-        for item in items
-    ]
-
-
-def _qa(task: Any, bench: _Bench) -> TaskResult:
+def _qa(task: Any, bench: Bench) -> TaskResult:
     from llmkit.evaluation.kinds.qa import evaluate_qa
     from llmkit.evaluation.questions import qa_items
     from llmkit.evaluation.tasks import draw
     from llmkit.stages.answers import answer_text
 
-    items = draw(qa_items(_question_rows(task, bench)), task.limit, id_of=lambda item: item.id, seed=bench.cfg.seed)
+    items = draw(qa_items(rows_of(task, bench)), task.limit, id_of=lambda item: item.id, seed=bench.cfg.seed)
     knowledge = bench.knowledge if bench.has("index") else None
     if knowledge is not None:
         knowledge.searcher.search("warm up")  # loading the encoder is no part of an answer's time
@@ -220,75 +195,17 @@ RUNNERS: dict[str, Runner] = {
     "perplexity": Runner("model", _perplexity),
     "retrieval": Runner("index", _retrieval),
     "qa": Runner("either", _qa),
+    "multiple_choice": Runner("model", prompting.run_choices),
+    "cloze": Runner("model", prompting.run_cloze),
+    "generation": Runner("model", prompting.run_generation),
+    "classification": Runner("model", prompting.run_classification),
+    "spans": Runner("model", prompting.run_spans),
+    "pseudo_perplexity": Runner("model", prompting.run_pseudo_perplexity),
+    "rag": Runner("either", measuring_answers.rag),
+    "crows_pairs": Runner("model", measuring_safety.crows_pairs),
+    "bbq": Runner("model", measuring_safety.bbq),
+    "memorisation": Runner("model", measuring_safety.memorisation),
+    "pii_leakage": Runner("model", measuring_safety.pii_leakage),
+    "injection": Runner("model", measuring_safety.injection),
+    "judge": Runner("either", measuring_answers.judged),
 }
-
-
-def _role(task: Any) -> str:
-    return f"data {task.id}"
-
-
-def _examples(task: Any, bench: _Bench) -> Sequence[Any]:
-    from llmkit.data.dataset import Dataset
-    from llmkit.data.examples import read_examples
-
-    if _role(task) in bench.found.artifacts:
-        dataset = Dataset.open(bench.found.artifacts[_role(task)].path)
-        examples = list(dataset.examples(task.split))
-        if not examples:
-            raise _empty(task)
-        return examples
-    return read_examples([bench.found.raw[_role(task)].value]).examples
-
-
-def _documents(task: Any, bench: _Bench) -> Iterator[Any]:
-    from llmkit.data.dataset import Dataset
-    from llmkit.data.drops import Drop
-    from llmkit.data.readers.table import read_file
-    from llmkit.data.sources.collect import collect
-
-    if _role(task) in bench.found.artifacts:
-        dataset = Dataset.open(bench.found.artifacts[_role(task)].path)
-        documents = [each.document for each in dataset.documents(task.split)]
-        if not documents:
-            raise _empty(task)
-        yield from documents
-        return
-    for file in collect([str(bench.found.raw[_role(task)].value)]).files:
-        yield from (item for item in read_file(file.path) if not isinstance(item, Drop))
-
-
-def _question_rows(task: Any, bench: _Bench) -> Iterator[Any]:
-    from llmkit.data.rows import BadRow, format_of, read_rows
-    from llmkit.evaluation.questions import Row
-
-    path: Path = bench.found.raw[_role(task)].value if _role(task) in bench.found.raw else _not_a_file(task)
-    for row in read_rows(path, format_of(path)):
-        where = f"{path}:{row.number}"
-        if isinstance(row, BadRow):
-            raise DataError(row.detail, where=where, mend="correct the record or remove it")
-        yield Row(where, row.fields)
-
-
-def _indexed_documents(searcher: Any) -> Iterator[Any]:
-    """The documents of an index, read again from their files."""
-    from llmkit.data.drops import Drop
-    from llmkit.data.readers.table import read_source
-    from llmkit.stages.answers import container
-
-    for source, _ in searcher.view.sources(searcher.view.counts[0]):
-        if container(source).exists():
-            yield from (item for item in read_source(source) if not isinstance(item, Drop))
-
-
-def _not_a_file(task: Any) -> Path:
-    raise DataError(
-        "questions come from a file, not from a dataset", where=f"task {task.id}", mend="give a JSONL, JSON or CSV file"
-    )
-
-
-def _empty(task: Any) -> DataError:
-    return DataError(
-        f"the {task.split} split of {task.data} is empty",
-        where=f"task {task.id}",
-        mend="choose another `split`, or more data",
-    )

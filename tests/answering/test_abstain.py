@@ -82,7 +82,10 @@ def test_coverage_is_the_idf_weighted_share_of_the_questions_terms(library) -> N
 def test_pseudo_questions_are_of_the_index_and_repeatable(library) -> None:
     made = pseudo_questions(library.searcher.view, 0)
     assert made == pseudo_questions(library.searcher.view, 0) != pseudo_questions(library.searcher.view, 1)
-    assert all(3 <= len(question.split()) <= 14 for question in made)
+    assert all(3 <= len(each.text.split()) <= 14 for each in made)
+    for each in made:
+        sentence = each.chunk.text[slice(*each.sentence)].lower()
+        assert sum(word in sentence for word in each.text.split()) >= 3
 
 
 def test_the_built_in_questions_are_distinct_and_in_two_kinds_of_script() -> None:

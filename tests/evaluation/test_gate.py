@@ -271,3 +271,19 @@ def test_the_grammar_needs_no_numpy_and_no_torch():
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
+
+
+# --- a baseline that does not exist yet ---
+
+
+def test_a_gate_on_a_baseline_that_is_yet_to_come_is_skipped_and_the_others_are_decided():
+    results = [result(f1=estimate(0.6, 0.5, 0.7))]
+    skipped = judge(parse_gate("f1>=baseline-0.01"), results, None, awaited="bot@prod")
+    assert skipped.outcome == "skipped" and not skipped.stops and "no baseline bot@prod yet" in skipped.explanation
+    assert skipped.value == 0.6 and not skipped.of_baseline
+    assert judge(parse_gate("f1>=0.7"), results, None, awaited="bot@prod").outcome == "failed"
+
+
+def test_a_metric_that_is_not_measured_is_an_error_without_a_baseline_too():
+    with pytest.raises(UsageError, match="not measured"):
+        judge(parse_gate("mrr>=baseline"), [result(f1=estimate(0.6))], None, awaited="bot@prod")

@@ -47,3 +47,10 @@ def test_any_text_gives_valid_xml(expr, why):
 def test_what_xml_cannot_hold_is_replaced_and_the_rest_is_kept():
     root = ElementTree.fromstring(junit_xml([], [gate("failed", why="a\x00b\x1b[31m<&>\ud800 日本\ufffe")]))
     assert root.find(".//failure").get("message") == "a\ufffdb\ufffd[31m<&>\ufffd 日本\ufffd"
+
+
+def test_a_skipped_gate_is_neither_passed_nor_failed():
+    root = ElementTree.fromstring(junit_xml([task()], [gate("skipped", why="no baseline yet"), gate("passed")]))
+    gates = root.find("testsuite[@name='gates']")
+    assert (gates.get("tests"), gates.get("failures"), gates.get("skipped")) == ("2", "0", "1")
+    assert gates.find("testcase/skipped").get("message") == "no baseline yet"

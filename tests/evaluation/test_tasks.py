@@ -11,18 +11,31 @@ SUITE = [
     {"id": "wiki", "kind": "perplexity", "data": "corpus", "split": "validation"},
     {"kind": "retrieval", "cutoffs": [1, 20]},
     {"kind": "qa", "data": "questions.jsonl"},
+    {"kind": "rag"},
+    {"kind": "multiple_choice", "data": "q.jsonl"},
+    {"kind": "cloze", "data": "q.jsonl"},
+    {"kind": "generation", "data": "q.jsonl", "metrics": ["exact_match", "bleu", "rougeL"]},
+    {"kind": "classification", "data": "q.csv"},
+    {"kind": "spans", "data": "q.json"},
+    {"kind": "pseudo_perplexity", "data": "corpus"},
+    {"kind": "crows_pairs", "data": "pairs.csv"},
+    {"kind": "bbq", "data": "bbq.jsonl"},
+    {"kind": "memorisation"},
+    {"kind": "pii_leakage"},
+    {"kind": "injection", "data": "mails.jsonl"},
+    {"kind": "judge", "data": "q.jsonl"},
 ]
 
 
 def test_a_suite_is_a_list_of_tasks_whose_ids_default_to_their_kinds():
     suite = Suite.model_validate(SUITE)
-    assert [task.id for task in suite.root] == ["loss", "wiki", "retrieval", "qa"]
+    assert [task.id for task in suite.root][:5] == ["loss", "wiki", "retrieval", "qa", "rag"]
     assert suite.root[2] == RetrievalTask(kind="retrieval", id="retrieval", cutoffs=(1, 20))
 
 
 def test_every_metric_that_a_suite_promises_is_in_the_table_of_metrics():
     promised = metrics_of(Suite.model_validate(SUITE))
-    assert promised["retrieval"] == ["recall@1", "recall@20", "mrr", "ndcg@20", "latency_p50", "latency_p95"]
+    assert promised["retrieval"] == ["recall@1", "recall@20", "mrr", "ndcg@20", "span_iou", "latency_p50", "latency_p95"]
     for names in promised.values():
         for name in names:
             assert metric(name).better in ("higher", "lower")

@@ -6,7 +6,7 @@ import torch
 
 from llmkit.errors import DataError, UsageError
 from llmkit.generation import scoring
-from llmkit.generation.scoring import completion_nll, encode_text, fill_mask, loglikelihood
+from llmkit.generation.scoring import completion_nll, encode_document, encode_text, fill_mask, loglikelihood
 
 
 def pairs(count=23, seed=0, longest=25):
@@ -173,3 +173,15 @@ def test_tasks_and_models_must_fit_each_other(bert, gpt2):
         completion_nll(bert, [([1], [2])])
     with pytest.raises(UsageError, match="does not fill gaps"):
         fill_mask(gpt2, "[MASK]")
+
+
+def test_a_document_has_what_the_tokenizer_adds_and_nothing_of_its_own_text_acts(gpt2):
+    from tokenizers.processors import TemplateProcessing
+
+    text = "wrap <|endoftext|>"
+    plain = encode_text(gpt2, text)
+    assert encode_document(gpt2, text) == plain
+    gpt2.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)]
+    )
+    assert encode_document(gpt2, text) == [0, *plain] and encode_text(gpt2, text) == plain

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmkit.errors import DataError
-from llmkit.evaluation.aggregate import check_ids, data_digest, score, task_result
+from llmkit.evaluation.aggregate import NOTHING, check_ids, data_digest, score, task_result
 from llmkit.evaluation.metrics.ranking import ndcg_at_k, recall_at_k, reciprocal_rank
-from llmkit.evaluation.result import ItemRecord, TaskResult
+from llmkit.evaluation.result import ItemRecord, Score, TaskResult
 from llmkit.text.document import Span
 
 
 class Place(NamedTuple):
-    """A source, or a span of its code points; `span` None means the whole source."""
+    """A source, or a span of its code points; `span` None means the whole source.
+
+    `record` is which record of the source (row of a table, line of a JSONL); "" where the source is one text, or where
+    a gold place does not say.
+    """
 
     source: str
     span: Span | None = None
+    record: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,8 +41,9 @@ Search = Callable[[str], Sequence[Place]]
 
 
 def metric_names(cutoffs: Sequence[int]) -> tuple[str, ...]:
-    """recall at every cut-off, the reciprocal rank and nDCG at the largest, and the time a search takes."""
-    return (*(f"recall@{k}" for k in cutoffs), "mrr", f"ndcg@{max(cutoffs)}", "latency_p50", "latency_p95")
+    """recall at every cut-off, the reciprocal rank, nDCG and span IoU at the largest, and the time a search takes."""
+    ranked = (*(f"recall@{k}" for k in cutoffs), "mrr", f"ndcg@{max(cutoffs)}")
+    return (*ranked, "span_iou", "latency_p50", "latency_p95")
 
 
 def evaluate_retrieval(
@@ -46,12 +52,17 @@ def evaluate_retrieval(
     search: Search,
     *,
     cutoffs: Sequence[int] = (1, 5, 10),
+    made: str = "",
     clock: Callable[[], float] = time.perf_counter,
 ) -> TaskResult:
-    """Recall, mean reciprocal rank and nDCG of a search, looking no further than the largest cut-off.
+    """Recall, mean reciprocal rank, nDCG and span IoU of a search, looking no further than the largest cut-off.
 
     Where a question's answer is a whole source, the ranking is of distinct sources, as in BEIR; where it is a span,
     the ranking is of the places themselves, and one counts if it overlaps half of the shorter of the two.
+    The span IoU of a question is that of the place that fits a gold span best, averaged over its gold spans.
+
+    Args:
+        made: how the questions were made, in words; "" where a user wrote them.
 
     Raises:
         DataError: no items, duplicate ids, or an item with nothing relevant.
@@ -75,16 +86,36 @@ def evaluate_retrieval(
             ItemRecord(
                 id=item.id,
                 cluster=item.cluster or item.id,
-                scores={name: score(task, item.id, name, value) for name, value in values.items()},
+                scores={
+                    **{name: score(task, item.id, name, value) for name, value in values.items()},
+                    "span_iou": _fit(places[:depth], item.relevant),
+                },
                 detail={
                     "question": item.question,
-                    "relevant": [list(_plain(place)) for place in item.relevant],
-                    "retrieved": [list(_plain(place)) for place in places[:depth]],
+                    "relevant": [list(plain(place)) for place in item.relevant],
+                    "retrieved": [list(plain(place)) for place in places[:depth]],
+                    **({"made": True} if made else {}),
                 },
             )
         )
-    digest = data_digest((item.id, [item.question, [list(_plain(p)) for p in item.relevant]]) for item in items)
-    return task_result(task, "retrieval", metric_names(cutoffs), records, digest=digest)
+    digest = data_digest((item.id, [item.question, [list(plain(p)) for p in item.relevant]]) for item in items)
+    notes = [f"the questions are made: {made}"] if made else []
+    return task_result(task, "retrieval", metric_names(cutoffs), records, digest=digest, notes=notes)
+
+
+def _fit(places: Sequence[Place], relevant: Sequence[Place]) -> Score:
+    spans = [gold for gold in relevant if gold.span is not None]
+    if not spans:
+        return NOTHING
+    return Score(value=sum(max((span_iou(p, gold) for p in places), default=0.0) for gold in spans) / len(spans))
+
+
+def span_iou(place: Place, gold: Place) -> float:
+    """Code points in both spans over those in either; 0 where one is a whole source, whose length is not known."""
+    if place.span is None or gold.span is None or not same_text(place, gold):
+        return 0.0
+    shared = min(place.span.end, gold.span.end) - max(place.span.start, gold.span.start)
+    return shared / (len(place.span) + len(gold.span) - shared) if shared > 0 else 0.0
 
 
 def ranking(places: Sequence[Place], relevant: Sequence[Place]) -> list[Hashable]:
@@ -97,7 +128,7 @@ def ranking(places: Sequence[Place], relevant: Sequence[Place]) -> list[Hashable
         if by_source and place.source in seen_sources:
             continue
         seen_sources.add(place.source)
-        hit = next((index for index in open_gold if _answers(place, relevant[index])), None)
+        hit = next((index for index in open_gold if answers(place, relevant[index])), None)
         if hit is None:
             keys.append(("miss", rank))
         else:
@@ -106,8 +137,14 @@ def ranking(places: Sequence[Place], relevant: Sequence[Place]) -> list[Hashable
     return keys
 
 
-def _answers(place: Place, gold: Place) -> bool:
-    if place.source != gold.source:
+def same_text(place: Place, gold: Place) -> bool:
+    """Whether both are in the same text; a gold place that names no record may be in any of its source."""
+    return place.source == gold.source and (not gold.record or place.record == gold.record)
+
+
+def answers(place: Place, gold: Place) -> bool:
+    """Whether a place is the gold one: it overlaps half of the shorter of the two, or one is the whole source."""
+    if not same_text(place, gold):
         return False
     if place.span is None or gold.span is None:
         return True
@@ -115,5 +152,7 @@ def _answers(place: Place, gold: Place) -> bool:
     return overlap > 0 and 2 * overlap >= min(len(place.span), len(gold.span))
 
 
-def _plain(place: Place) -> tuple[str, int | None, int | None]:
-    return (place.source, place.span.start, place.span.end) if place.span else (place.source, None, None)
+def plain(place: Place) -> tuple[str, int | None, int | None] | tuple[str, int | None, int | None, str]:
+    """A place as JSON has it: its source, start and end, and its record where it has one."""
+    start, end = place.span or (None, None)
+    return (place.source, start, end, place.record) if place.record else (place.source, start, end)

@@ -83,10 +83,65 @@ METRICS: Mapping[str, Metric] = {
     "rmse": Metric("lower", POSITIVE, of="squared_error", scale=ROOT),
     "r2": Metric("higher", (-math.inf, 1.0)),
     "span_f1": Metric("higher", SHARE, own_weights=True),
+    # Choices by likelihood: plain, per character and per byte of the choice; the harness's names.
+    "acc": Metric("higher", SHARE),
+    "acc_norm": Metric("higher", SHARE),
+    "acc_bytes": Metric("higher", SHARE),
+    "target_perplexity": Metric("lower", POSITIVE, of="nll_per_target", scale=EXP),
+    # Masked models (arXiv:1910.14659)
+    "pseudo_perplexity": Metric("lower", POSITIVE, of="pseudo_nll_per_token", scale=EXP),
+    "pseudo_bits_per_byte": Metric("lower", POSITIVE, of="pseudo_nll_per_byte", scale=BITS),
+    # Of a whole corpus: an item's share is its influence (metrics/influence.py), so that the mean is the metric.
+    "macro_f1": Metric("higher", SHARE),
+    "mcc": Metric("higher", (-1.0, 1.0)),
+    "bleu": Metric("higher", (0.0, 100.0)),
+    "chrf": Metric("higher", (0.0, 100.0)),
+    # Texts
+    "squad_em": Metric("higher", SHARE),
+    "rouge1": Metric("higher", SHARE),
+    "rouge2": Metric("higher", SHARE),
+    "rougeL": Metric("higher", SHARE),
     # Ranking; `recall@` and `ndcg@` stand for every cut-off
     "recall@": Metric("higher", SHARE),
     "ndcg@": Metric("higher", SHARE),
     "mrr": Metric("higher", SHARE),
+    # The best overlap of a retrieved passage with the place that answers: code points in both over those in either.
+    "span_iou": Metric("higher", SHARE),
+    # Answers from documents. `answer_contained`: a gold answer stands in what was said. The weights of shares of what
+    # was said depend on the system; those of what should have been said do not. The AUROC is made of DeLong's
+    # structural components (1988): an answerable item has its own share of the others below it, and weight 1; one
+    # without an answer has weight 0 and only its deviation, so that the standard error is DeLong's too.
+    "answer_contained": Metric("higher", SHARE),
+    "citation_precision": Metric("higher", SHARE, own_weights=True),
+    "citation_recall": Metric("higher", SHARE),
+    "unsupported_share": Metric("lower", SHARE, own_weights=True),
+    "abstention_precision": Metric("higher", SHARE, own_weights=True),
+    "abstention_recall": Metric("higher", SHARE),
+    "abstention_auroc": Metric("higher", SHARE),
+    # Bias. A stereotype score of .5 is the ideal (arXiv:2010.00133); nearly all models are above it, so less is better
+    # here. BBQ's bias score runs from -1 to 1 (arXiv:2110.08193); 0 is the ideal.
+    "stereotype_score": Metric("lower", SHARE),
+    "stereotype_score@": Metric("lower", SHARE),
+    "likelihood_difference": Metric("lower", POSITIVE),
+    "accuracy_ambiguous": Metric("higher", SHARE),
+    "accuracy_disambiguated": Metric("higher", SHARE),
+    "bias_ambiguous": Metric("lower", (-1.0, 1.0)),
+    "bias_disambiguated": Metric("lower", (-1.0, 1.0), own_weights=True),
+    # Memory of training text, by tokens of prefix; `control` is the same of text that was not trained on.
+    "extracted@": Metric("lower", SHARE),
+    "control@": Metric("lower", SHARE),
+    "excess@": Metric("lower", (-1.0, 1.0)),
+    "leaked": Metric("lower", SHARE),
+    "leaked_control": Metric("lower", SHARE),
+    # Attacks that a model obeys
+    "attack_success": Metric("lower", SHARE),
+    "attack_success@": Metric("lower", SHARE),
+    "attack_repeated": Metric("lower", SHARE),
+    # A model as judge. `win_rate` counts a tie half; consistency is how often it holds to its choice when positions
+    # are swapped.
+    "win_rate": Metric("higher", SHARE),
+    "position_consistency": Metric("higher", SHARE),
+    "judge_agreement": Metric("higher", SHARE),
     # Preference pairs. A reward is beta times what the model gained on an answer over its reference (arXiv:2305.18290,
     # equation 5); accuracy is by rewards, ranking accuracy by plain log-probabilities (arXiv:2405.19534).
     "preference_accuracy": Metric("higher", SHARE),
