@@ -35,7 +35,15 @@ def test_a_suite_is_a_list_of_tasks_whose_ids_default_to_their_kinds():
 
 def test_every_metric_that_a_suite_promises_is_in_the_table_of_metrics():
     promised = metrics_of(Suite.model_validate(SUITE))
-    assert promised["retrieval"] == ["recall@1", "recall@20", "mrr", "ndcg@20", "span_iou", "latency_p50", "latency_p95"]
+    assert promised["retrieval"] == [
+        "recall@1",
+        "recall@20",
+        "mrr",
+        "ndcg@20",
+        "span_iou",
+        "latency_p50",
+        "latency_p95",
+    ]
     for names in promised.values():
         for name in names:
             assert metric(name).better in ("higher", "lower")
