@@ -13,7 +13,7 @@ from llmkit.stages.base import Context, Inputs
 from llmkit.stages.kept_answers import KeptAnswers
 from llmkit.stages.knowledge import Knowledge, opened
 from llmkit.stages.measuring_answers import MADE
-from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, located, role_of, rows_of
+from llmkit.stages.measuring_data import documents_of, examples_of, indexed_documents, located, rows_of, whole_of
 from llmkit.stages.meter import Meter
 
 if TYPE_CHECKING:
@@ -111,8 +111,6 @@ def _loss(task: Any, bench: Bench) -> TaskResult:
     from llmkit.generation.scoring import completion_nll
 
     local, items = bench.model, []
-    # Examples of a dataset come from documents; rows of a file stand for themselves.
-    documents = role_of(task) in bench.found.artifacts
     for example in draw(examples_of(task, bench), task.limit, id_of=lambda e: e.id, seed=bench.cfg.seed):
         messages = [{"role": message.role, "content": message.content} for message in example.messages]
         encoded = local.encode_example(messages)
@@ -124,7 +122,7 @@ def _loss(task: Any, bench: Bench) -> TaskResult:
                 example.completion,
                 encoded.prompt,
                 encoded.completion,
-                cluster=example.source if documents else "",
+                cluster=whole_of(example),
             )
         )
     return evaluate_loss(task.id, items, lambda pairs: completion_nll(local, pairs))
@@ -137,7 +135,7 @@ def _perplexity(task: Any, bench: Bench) -> TaskResult:
 
     local = bench.model
     documents = draw(list(documents_of(task, bench)), task.limit, id_of=lambda d: d.id, seed=bench.cfg.seed)
-    items = [TextItem(each.id, each.text, encode_document(local, each.text), each.source) for each in documents]
+    items = [TextItem(each.id, each.text, encode_document(local, each.text), whole_of(each)) for each in documents]
     return evaluate_perplexity(
         task.id, items, lambda pairs: loglikelihood(local, pairs), prefix=local.prefix_id, length=local.context
     )

@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from llmkit.stages.measuring import Bench
 
 
+def whole_of(item: Any) -> str:
+    """What an example or a text is a part of: those of one document are not independent, rows of a table are.
+
+    A row's record is its number; of what was cut out of a document it is a name in it.
+    """
+    return f"{item.source}#{item.record}" if item.record.isdecimal() else str(item.source)
+
+
 def find_data(suite: Suite, registry: Registry) -> Inputs:
     """The data of every task that names some: a dataset, or a file or folder.
 

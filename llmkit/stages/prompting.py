@@ -12,7 +12,7 @@ from llmkit.registry.layout import ANSWER_AREA
 from llmkit.stages import models
 from llmkit.stages.base import Inputs, Raw
 from llmkit.stages.kept_answers import VERSION, KeptAnswers
-from llmkit.stages.measuring_data import documents_of, fewshot_rows_of, rows_of
+from llmkit.stages.measuring_data import documents_of, fewshot_rows_of, rows_of, whole_of
 
 if TYPE_CHECKING:
     from llmkit.evaluation.prompted import PromptItem
@@ -98,7 +98,7 @@ def run_pseudo_perplexity(task: Any, bench: Bench) -> TaskResult:
 
     return evaluate_pseudo(
         task.id,
-        [PseudoItem(each.id, each.text, each.source) for each in documents],
+        [PseudoItem(each.id, each.text, whole_of(each)) for each in documents],
         lambda texts: [(value, tokens) for value, tokens in bench.kept.answers("pseudo", texts, ask)],
     )
 
