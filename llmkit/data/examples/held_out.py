@@ -46,7 +46,7 @@ def splits_of_groups(
     """The split of each group of examples.
 
     If the data have splits of their own, a group of theirs stays where it is; only a validation part that they lack is
-    taken from what they train on. If fewer than ten groups differ and
+    taken from what they train on, if that has ten groups. If fewer than ten groups differ and
     nothing is given, all are trained on. Groups of one article stay together, where there are at least ten articles:
     else a model would be tested on what it has read half of.
 
@@ -58,7 +58,8 @@ def splits_of_groups(
         articles: of the groups that are parts of one.
     """
     kept = given if holds_out(given) else {}
-    if lacks_validation(given) and options.validation:
+    learned = sum(split == "train" for split in given.values())
+    if lacks_validation(given) and options.validation and learned >= _FEWEST_TO_HOLD_OUT:
         kept = {group: split for group, split in kept.items() if split != "train"}
         options = options.model_copy(update={"test": 0.0})
     if not kept and len(sizes) < _FEWEST_TO_HOLD_OUT:
