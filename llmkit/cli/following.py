@@ -13,7 +13,8 @@ from llmkit.cli.render import print_blocks
 from llmkit.errors import Interrupted, LlmkitError, Terminated
 from llmkit.reporting.blocks import Line
 from llmkit.reporting.reporter import Silent
-from llmkit.stages.base import Changes, Mode, Stage, execute
+from llmkit.stages.base import Mode, Stage, execute
+from llmkit.stages.changes import Changes
 
 if TYPE_CHECKING:
     from llmkit.config.resolve import Resolved

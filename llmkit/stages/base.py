@@ -21,6 +21,7 @@ from llmkit.config.sections import Seeded
 from llmkit.errors import LlmkitError, UsageError
 from llmkit.reporting.blocks import Block
 from llmkit.reporting.reporter import Reporter, Silent
+from llmkit.stages.changes import Changes
 from llmkit.stages.result import Result
 
 if TYPE_CHECKING:  # `--help` imports this module, and needs nothing of the registry
@@ -122,19 +123,6 @@ class Fetch(Protocol[C_contra]):
     """See `Stage.fetch`."""
 
     def __call__(self, cfg: C_contra, registry: Registry, reporter: Reporter, *, offline: bool) -> Any: ...
-
-
-class Changes(Protocol):
-    """What tells that inputs may have changed."""
-
-    @property
-    def of(self) -> str:
-        """What is looked at, in words."""
-        ...
-
-    def wait(self, most: float | None = None) -> None:
-        """Returns when something changed since the last call and it has been quiet for a moment, or after `most` s."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ _MATTER = frozenset({".gitignore"})
 
 @dataclass
 class FileChanges:
-    """Changes below some folders, collected by a thread of its own; see `stages.base.Changes`."""
+    """Changes below some folders, collected by a thread of its own; see `stages.changes.Changes`."""
 
     of: str
     _moved: threading.Event = field(default_factory=threading.Event)

@@ -17,7 +17,7 @@ import pytest
 from llmkit.errors import BusyError, DataError, NotFoundError, StorageError
 from llmkit.retrieval.chunk import ChunkSettings
 from llmkit.retrieval.embed import Embedder
-from llmkit.retrieval.schema import FILE, connect
+from llmkit.retrieval.schema import FILE
 from llmkit.retrieval.store import View
 from llmkit.retrieval.sync import FileRead, Incoming, Item, Step, Unchanged, sync
 from llmkit.retrieval.vectors import ChromaVectors
@@ -396,11 +396,3 @@ class TestChroma:
         # Counted, not searched for: among vectors that are nearly the same, an approximate search misses some.
         assert chroma.in_step()
         chroma.close()
-
-
-def test_connecting_twice_to_write_makes_one_schema(tmp_path: Path) -> None:
-    for _ in range(2):
-        db = connect(tmp_path, write=True)
-        uuid = db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
-        db.close()
-    assert len(uuid[0]) == 16
