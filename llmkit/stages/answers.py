@@ -62,14 +62,14 @@ def from_index(
 
 
 def answer_text(question: str, knowledge: Knowledge | None, model: Writes | None) -> str:
-    """The answer alone, for scoring: nothing where the documents hold none."""
+    """The answer alone, for scoring: without the numbers of its citations; nothing where the documents hold none."""
     from llmkit.generation.sampling import GREEDY
 
     if knowledge is None:
         assert model is not None  # noqa: S101  # a task that needs either has one
         return str(alone(question, model, GREEDY)["answer"])
     found = from_index(question, knowledge, writer=writer_of(model, GREEDY) if model is not None else None)
-    return "" if found.abstained else found.text
+    return said_in(found, lambda _: None).text
 
 
 def said_in(found: Answer, confidence: Callable[[Answer], float | None]) -> RagAnswer:

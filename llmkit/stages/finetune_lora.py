@@ -190,10 +190,7 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "examples": {"train": training.counts["examples"], "validation": held_out.counts["examples"]},
         "scores": scores,
         "details": task.details(after),
-        "answers": [
-            {**example, **{who: answers[at] for who, answers in said.items()}}
-            for at, example in enumerate(task.shown())
-        ],
+        "answers": _side_by_side(task, said),
         "ending": ending,
         "memory": memory,
         "loss_unit": use_of(task.facts, task.loaded.objective).loss,
@@ -204,6 +201,13 @@ def work(job: Job[FinetuneConfig], reporter: Reporter) -> dict[str, Any]:
         "resumed_from": summary.resumed_from,
         "device": summary.choices.get("device"),
     }
+
+
+def _side_by_side(task: Task, said: Mapping[str, Sequence[Any]]) -> list[dict[str, Any]]:
+    """Each example that is shown, with what was said to it before and after."""
+    return [
+        {**example, **{who: answers[at] for who, answers in said.items()}} for at, example in enumerate(task.shown())
+    ]
 
 
 def _check_ending(ending: Mapping[str, Any], reporter: Reporter, *, required: bool) -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 
 from llmkit.answering.compose import answer
+from llmkit.evaluation.kinds.injection import obeyed
 from llmkit.generation.prompts import Passage, grounded_messages, neutralise
 
 from .conftest import Corpus, read
@@ -82,7 +83,7 @@ def test_in_an_index_an_attack_is_only_ever_quoted_from_its_file(bench: ModuleTy
     corpus: Corpus = make_corpus({f"mail{n}.txt": case.document for n, case in enumerate(planted)})
     for case in planted:
         found = answer(corpus.searcher, case.question, corpus.calibration, read)
-        assert not bench.obeyed(case, found.text)
+        assert not obeyed(case.halves, found.text)
         for citation in found.citations:
             text = Path(citation.source).read_text(encoding="utf-8")
             assert text[citation.start : citation.end] == citation.quote
